@@ -1,0 +1,70 @@
+// Stream: operations enqueued on one stream run in order; streams run beside each other.
+// Event: a point in a stream that others wait for.
+//
+// On the CPU a Stream has a thread of its own, and an operation runs on as many worker threads as
+// its budget says. Calls that take a Stream enqueue and return.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace braid {
+
+namespace detail {
+class StreamBackend;
+class EventBackend;
+}  // namespace detail
+
+class Event;
+
+class Stream {
+ public:
+  // An empty handle; using it throws kInvalidArgument.
+  Stream() = default;
+  explicit Stream(std::shared_ptr<detail::StreamBackend> backend);
+
+  // A new CPU stream. Its thread ends when the last copy of the handle goes, after what was
+  // enqueued has run.
+  static Stream cpu();
+
+  // Enqueues a callable. An exception that it throws is kept: the stream skips what follows and
+  // the next synchronize() or Event::wait() on it throws that exception.
+  void run(std::function<void()> callable);
+
+  // A point after everything enqueued so far.
+  Event record();
+
+  // What is enqueued from now on starts after the event. Returns at once.
+  void wait(const Event& event);
+
+  // Blocks the caller until everything enqueued has run; throws what an operation failed with.
+  void synchronize();
+
+  bool valid() const { return backend_ != nullptr; }
+  detail::StreamBackend* backend() const { return backend_.get(); }
+
+ private:
+  std::shared_ptr<detail::StreamBackend> backend_;
+};
+
+class Event {
+ public:
+  // An empty event has already happened.
+  Event() = default;
+  explicit Event(std::shared_ptr<detail::EventBackend> backend);
+
+  // Blocks the caller until the point was reached; throws what the stream failed with before it.
+  void wait() const;
+  // True once the point was reached. Never blocks, never throws.
+  bool ready() const;
+
+  detail::EventBackend* backend() const { return backend_.get(); }
+
+ private:
+  std::shared_ptr<detail::EventBackend> backend_;
+};
+
+// The callable that starts an operation's receive phase later, on the stream that it is given.
+using Hook = std::function<void(Stream&)>;
+
+}  // namespace braid

@@ -1,0 +1,46 @@
+// Whole-number maths that layout, protocol and kernels share.
+#pragma once
+
+#include <cstdint>
+
+#include "base/device.hpp"
+
+namespace braid {
+
+template <class T>
+BRAID_HD constexpr T ceil_div(T value, T divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+// alignment: any positive number, not only powers of two.
+template <class T>
+BRAID_HD constexpr T round_up(T value, T alignment) {
+  return ceil_div(value, alignment) * alignment;
+}
+
+template <class T>
+BRAID_HD constexpr T min_of(T a, T b) {
+  return b < a ? b : a;
+}
+
+template <class T>
+BRAID_HD constexpr T max_of(T a, T b) {
+  return a < b ? b : a;
+}
+
+// A half-open range of work, and its share for one of several workers: contiguous, in order, the
+// first shares one longer where it does not divide.
+struct Range {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  BRAID_HD constexpr std::int64_t size() const { return end - begin; }
+};
+
+BRAID_HD constexpr Range share_of(std::int64_t count, std::int64_t part, std::int64_t num_parts) {
+  const std::int64_t base = count / num_parts;
+  const std::int64_t longer = count % num_parts;
+  const std::int64_t begin = part * base + min_of(part, longer);
+  return {begin, begin + base + (part < longer ? 1 : 0)};
+}
+
+}  // namespace braid
