@@ -1,0 +1,64 @@
+// Group: the ranks that work together, and how they found each other.
+//
+// A Group is one rank's membership. Ranks are threads of one process (Group::threads) or processes
+// (Group::from_environment, Group::connect). "Collective" below means: every rank of the group
+// calls it, in the same order; a rank that does not come ends the others' call with kTimeout and a
+// sentence that names it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "braid/topology.hpp"
+
+namespace braid {
+
+namespace detail {
+class GroupBackend;
+}
+
+struct GroupOptions {
+  // How long any wait for a peer may take. 0: BRAID_TIMEOUT_MS, or 30000 where that is not set.
+  std::int64_t timeout_ms = 0;
+};
+
+class Group {
+ public:
+  // One Group for each rank of one process, in rank order; hand one to each thread.
+  // Nodes are simulated: ranks of different nodes reach each other through a transport only.
+  static std::vector<Group> threads(const Topology& topology, const GroupOptions& options = {});
+
+  // This process's rank, from RANK, WORLD_SIZE, LOCAL_WORLD_SIZE (ranks per node; WORLD_SIZE where
+  // it is not set), MASTER_ADDR and MASTER_PORT, as torchrun sets them. Collective. Throws
+  // kInvalidArgument naming a variable that is missing or wrong.
+  static Group from_environment(const GroupOptions& options = {});
+
+  // The same with everything given. Rank 0 listens at address:port, the others connect to it.
+  // All ranks are on one host and share memory by passed file descriptors: nothing has a name in a
+  // file system, so a killed process leaves nothing behind.
+  static Group connect(int rank, const Topology& topology, const std::string& address, int port,
+                       const GroupOptions& options = {});
+
+  int rank() const;
+  const Topology& topology() const;
+  std::int64_t timeout_ms() const;
+
+  // Collective. Throws kTimeout naming the ranks that did not come.
+  void barrier();
+
+  // Collective: every rank's text, by rank.
+  std::vector<std::string> all_gather(const std::string& mine);
+
+  // Throws what a failed operation on this group failed with, if one did. Not collective.
+  void check() const;
+
+  detail::GroupBackend& backend() const { return *backend_; }
+  explicit Group(std::shared_ptr<detail::GroupBackend> backend);
+
+ private:
+  std::shared_ptr<detail::GroupBackend> backend_;
+};
+
+}  // namespace braid
