@@ -1,0 +1,205 @@
+// Buffer: the communication memory of a rank, and the operations that use it: dispatch (tokens to
+// the ranks of their experts) and combine (the experts' rows back, weighted and summed).
+//
+// Low-latency mode: outputs have a fixed capacity and are expert-major, [Le, R*T, H] with a count
+// for each local expert; rows of an expert are ordered by source rank, then token. A token that
+// names one expert twice has one row there, and combine weighs that row once per naming.
+//
+// R ranks, E experts, Le = E/R local ones, T most tokens a rank may dispatch, H hidden size,
+// k choices a token, G rounds, D depths.
+//
+// All ranks make the same calls on a buffer in the same order with the same options (token counts
+// and contents differ freely; a rank may have none). Calls on one Buffer come from one thread at a
+// time. Everything that the host can see is checked before anything is sent.
+//
+// Phases. An operation is begun (checked, and a place in the buffer reserved), sent and received,
+// each in G rounds:
+//
+//   Handle handle = buffer.dispatch_begin(input, output, options);
+//   for (int round = 0; round < G; ++round) buffer.dispatch_send(handle, round, stream);
+//   for (int round = 0; round < G; ++round) buffer.dispatch_receive(handle, round, stream);
+//
+// dispatch() does all of it. Sends of an operation come in round order, so do its receives; a
+// receive may be enqueued on another stream than its send. First sends of different operations
+// start in the order of the calls, also across streams.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "braid/format.hpp"
+#include "braid/group.hpp"
+#include "braid/stream.hpp"
+#include "braid/tensor.hpp"
+
+namespace braid {
+
+// What one copy of a token on the wire is for.
+enum class FanOut : std::uint8_t {
+  kAuto,       // per_rank: never more bytes, and one row less to write for each shared rank
+  kPerExpert,  // one copy for each expert that the token names
+  kPerRank,    // one copy for each rank; the receiver places it into each of its experts
+};
+
+// Where a token's rows are summed.
+enum class Reduce : std::uint8_t {
+  kTokenRank,   // at home, one row a route, in fixed top-k order in float32: bit-equal for every
+                // fan-out, round count and schedule
+  kExpertRank,  // first at the experts' rank, one row a (rank, round): fewer bytes, one more BF16
+                // rounding; bit-equal at an equal number of rounds. Needs the weights in dispatch
+};
+
+const char* to_string(FanOut fan_out) noexcept;   // "auto", "per_expert", "per_rank"
+const char* to_string(Reduce reduce) noexcept;    // "token_rank", "expert_rank"
+FanOut parse_fan_out(const char* text);           // throws kInvalidArgument listing what there is
+Reduce parse_reduce(const char* text);
+
+struct BufferOptions {
+  int num_experts = 0;  // E; divisible by R
+  int max_tokens = 0;   // T; the same on every rank
+  int hidden = 0;       // H; a multiple of 8, of 128 for FP8 and LogFMT-10
+  int top_k = 0;        // k; 1 to 32, at most E
+
+  int depth = 2;         // D; operations that may be sent and not yet received
+  int max_rounds = 1;    // G of an operation may be 1 to this
+  int handle_slots = 4;  // dispatches whose Handle lives at one time
+
+  // Reserve slots for per_expert copies (min(k, Le) a token and rank instead of one).
+  bool allow_per_expert = false;
+  // The widest dispatch format; kFp8 halves the slots of a buffer that never dispatches BF16.
+  DispatchFormat widest_dispatch = DispatchFormat::kBf16;
+};
+
+// One region of the symmetric block, in address order.
+struct MemoryRegion {
+  std::string name;
+  std::uint64_t offset = 0;  // bytes
+  std::uint64_t bytes = 0;
+  std::string purpose;       // one sentence with the formula
+};
+
+struct MemoryPlan {
+  std::vector<MemoryRegion> symmetric;  // the block that peers write into; one on each rank
+  std::vector<MemoryRegion> local;      // this rank's own: state and handle tables
+  std::uint64_t symmetric_bytes = 0;
+  std::uint64_t local_bytes = 0;
+};
+
+struct DispatchInput {
+  Tensor x;             // [n, H] bf16, n <= T
+  Tensor topk_idx;      // [n, k] i32 or i64; -1: no route. Kept by the handle: alive until combine ends
+  Tensor topk_weights;  // [n, k] f32, optional; needed where combine reduces at the expert rank
+};
+
+struct DispatchOutput {
+  Tensor x;       // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
+  Tensor scales;  // FP8: [Le, R*T, H/128] f32; UE8M0: [Le, R*T, ceil(H/512)] i32, else not given
+  Tensor counts;  // [Le] i32, written when the expert's round was received
+
+  Tensor received_total;  // optional [Le] i64: += counts
+  Tensor waited_ns;       // optional [R] i64: += nanoseconds spent waiting for each source rank
+};
+
+struct DispatchOptions {
+  DispatchFormat format = DispatchFormat::kFp8;
+  FanOut fan_out = FanOut::kAuto;
+  int num_rounds = 1;       // G; divides Le
+  int send_workers = 1;     // the SM budget of a send: worker threads on the CPU
+  int receive_workers = 1;
+};
+
+struct CombineInput {
+  // [Le, R*T, H] bf16, laid out as dispatch's output; or with rows_of_one_round set, [Le/G, R*T, H]
+  // for each round: then each combine_send takes its round's rows from here.
+  Tensor x;
+  Tensor topk_weights;  // [n, k] f32; ignored where they travelled with dispatch (kExpertRank)
+};
+
+struct CombineOutput {
+  Tensor x;          // [n, H] bf16; a token without any route gets zeros
+  Tensor waited_ns;  // optional [R] i64, as in dispatch
+};
+
+struct CombineOptions {
+  CombineFormat format = CombineFormat::kBf16;
+  Reduce reduce = Reduce::kTokenRank;
+  int num_rounds = 1;              // G; may differ from dispatch's
+  bool rows_of_one_round = false;
+  int block_rows = 64;             // kTokenRank: rows of the (expert, row block) units of a send
+  int send_workers = 1;
+  int receive_workers = 1;
+};
+
+// What crossed memory or network on behalf of this rank's sends, payload and metadata together.
+// A message is one token's copy or one row; bytes also count counts, flags and signals.
+struct Traffic {
+  struct Count {
+    std::uint64_t bytes = 0;
+    std::uint64_t messages = 0;
+  };
+  Count local, scale_up, scale_out;  // to itself; to its node's other ranks; to other nodes
+};
+
+namespace detail {
+struct BufferState;
+struct HandleState;
+}  // namespace detail
+
+// What combine needs to know of a dispatch. Copies share it; when the last one goes, its slot in
+// the buffer is free again (operations already enqueued keep it until they end).
+class Handle {
+ public:
+  Handle() = default;
+  explicit Handle(std::shared_ptr<detail::HandleState> state) : state_(std::move(state)) {}
+  bool valid() const { return state_ != nullptr; }
+  detail::HandleState& state() const { return *state_; }
+
+ private:
+  std::shared_ptr<detail::HandleState> state_;
+};
+
+class Buffer {
+ public:
+  // What a buffer would take, region by region, to the byte. Throws what the constructor would.
+  static MemoryPlan plan(const Topology& topology, const BufferOptions& options);
+
+  // Collective. Throws kInvalidArgument naming the option, also where ranks disagree.
+  Buffer(Group& group, const BufferOptions& options);
+
+  const BufferOptions& options() const;
+  Group& group() const;
+
+  // Begin, all sends, all receives; enqueued, not waited for.
+  Handle dispatch(const DispatchInput& input, const DispatchOutput& output,
+                  const DispatchOptions& options, Stream& stream);
+  Handle dispatch_begin(const DispatchInput& input, const DispatchOutput& output,
+                        const DispatchOptions& options);
+  void dispatch_send(const Handle& handle, int round, Stream& stream);
+  void dispatch_receive(const Handle& handle, int round, Stream& stream);
+  // The receive of a round as a callable, to start it later.
+  Hook dispatch_hook(const Handle& handle, int round);
+
+  // The reverse, on the handle of a dispatch that was received. One combine at a time a handle;
+  // a handle may be combined again after its combine ended.
+  void combine(const Handle& handle, const CombineInput& input, const CombineOutput& output,
+               const CombineOptions& options, Stream& stream);
+  void combine_begin(const Handle& handle, const CombineInput& input, const CombineOutput& output,
+                     const CombineOptions& options);
+  void combine_send(const Handle& handle, int round, Stream& stream);
+  // The same with this round's rows given now: [Le/G, R*T, H] (rows_of_one_round).
+  void combine_send(const Handle& handle, int round, const Tensor& rows, Stream& stream);
+  // Receives all rounds at once.
+  void combine_receive(const Handle& handle, Stream& stream);
+  Hook combine_hook(const Handle& handle);
+
+  // Since the buffer was made; settles after the streams were synchronized.
+  Traffic dispatch_traffic() const;
+  Traffic combine_traffic() const;
+
+ private:
+  std::shared_ptr<detail::BufferState> state_;
+};
+
+}  // namespace braid
