@@ -1,0 +1,58 @@
+// Float arithmetic that rounds once, to nearest even, and is never fused or split by a compiler:
+// what the formats' definitions are written in, so that CPU and GPU give the same bits.
+//
+// Two things stay with the caller: the default floating-point environment (rounding to nearest,
+// subnormals kept: no -ftz=true, no FTZ or DAZ), and -ffp-contract=off on the host. The bits of a
+// NaN that arithmetic makes differ between machines; the definitions replace them by fixed ones.
+#pragma once
+
+#include <cstdint>
+
+#include "base/device.hpp"
+
+#if defined(__FAST_MATH__)
+#error "Braid's formats are defined by exact float arithmetic; -ffast-math breaks them"
+#endif
+
+namespace braid::codec {
+
+BRAID_HD constexpr std::uint32_t float_bits(float value) {
+  return __builtin_bit_cast(std::uint32_t, value);
+}
+
+BRAID_HD constexpr float float_from_bits(std::uint32_t bits) {
+  return __builtin_bit_cast(float, bits);
+}
+
+inline constexpr std::uint32_t kQuietNanBits = 0x7fc00000u;  // the NaN that definitions return
+
+BRAID_HD constexpr float mul_rn(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) return __fmul_rn(a, b);
+#endif
+  return a * b;
+}
+
+BRAID_HD constexpr float add_rn(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) return __fadd_rn(a, b);
+#endif
+  return a + b;
+}
+
+BRAID_HD constexpr float div_rn(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) return __fdiv_rn(a, b);
+#endif
+  return a / b;
+}
+
+// a * b + c. Without FMA instructions the C library's fmaf gives the same bits, slowly.
+BRAID_HD constexpr float fma_rn(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) return __fmaf_rn(a, b, c);
+#endif
+  return __builtin_fmaf(a, b, c);
+}
+
+}  // namespace braid::codec
