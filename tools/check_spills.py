@@ -11,6 +11,7 @@ import fnmatch
 import json
 import pathlib
 import re
+import shlex
 import sys
 from typing import NamedTuple
 
@@ -46,9 +47,12 @@ def allowed(text: str) -> list[str]:
 
 def cuda_objects(build: pathlib.Path) -> list[pathlib.Path]:
     """The objects that the build makes of CUDA sources."""
-    commands = json.loads((build / "compile_commands.json").read_text())
-    return [pathlib.Path(entry["directory"], entry["output"]) for entry in commands
-            if entry["file"].endswith(".cu")]
+    objects = []
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        if entry["file"].endswith(".cu"):
+            words = shlex.split(entry["command"])
+            objects.append(pathlib.Path(entry["directory"], words[words.index("-o") + 1]))
+    return objects
 
 
 def check(build: pathlib.Path, patterns: list[str]) -> tuple[list[str], int]:

@@ -93,7 +93,10 @@ braid_configure() {
   if [ -e "$stamp" ] && [ -e "build/$1/build.ninja" ] && [ ! CMakePresets.json -nt "$stamp" ]; then
     return 0
   fi
-  cmake --preset "$1" && touch "$stamp"
+  local log=build/$1/configure.log
+  mkdir -p "build/$1"
+  braid_say "configuring build/$1"
+  if cmake --preset "$1" >"$log" 2>&1; then touch "$stamp"; else cat "$log" >&2; return 1; fi
 }
 
 # braid_build PRESET JOBS [TARGET...]: on a terminal ninja's own one-line progress, else every
