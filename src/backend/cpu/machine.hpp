@@ -1,0 +1,181 @@
+// The machine on a CPU: a worker is one thread, which is one warp of one lane. Staging keeps a
+// pointer wherever bytes can be sent from where they are.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#include "backend/cpu/rank_context.hpp"
+#include "codec/rows.hpp"
+#include "machine/machine.hpp"
+
+namespace braid::cpu {
+
+struct WorkerPlace {
+  int worker = 0;
+  int num_workers = 1;
+  std::int64_t scratch_bytes = 0;  // layout::scratch_bytes
+};
+
+class CpuMachine {
+ public:
+  CpuMachine(RankContext& context, Kind kind, const WorkerPlace& place)
+      : context_(context), kind_(kind), place_(place), memory_(context.borrow()) {
+    if (memory_->scratch.size() < static_cast<std::size_t>(place.scratch_bytes)) {
+      memory_->scratch.resize(static_cast<std::size_t>(place.scratch_bytes));
+    }
+  }
+  CpuMachine(const CpuMachine&) = delete;
+  CpuMachine& operator=(const CpuMachine&) = delete;
+  ~CpuMachine() {
+    TrafficCounters& total = context_.traffic(kind_);
+    for (std::size_t i = 0; i < 3; ++i) {
+      total.bytes[i].fetch_add(bytes_[i], std::memory_order_relaxed);
+      total.messages[i].fetch_add(messages_[i], std::memory_order_relaxed);
+    }
+    context_.give_back(std::move(memory_));
+  }
+
+  int rank() const { return context_.rank(); }
+  int worker() const { return place_.worker; }
+  int num_workers() const { return place_.num_workers; }
+  static constexpr int warp() { return 0; }
+  static constexpr int num_warps() { return 1; }
+  static constexpr int lane() { return 0; }
+  static constexpr int num_lanes() { return 1; }
+  static constexpr int thread() { return 0; }
+  static constexpr int num_threads() { return 1; }
+  static constexpr void sync_warp() {}
+  static constexpr void sync_worker() {}
+
+  std::byte* scratch() const { return memory_->scratch.data(); }
+  static void scratch_add(std::uint32_t* counter, std::uint32_t amount) { *counter += amount; }
+
+  // Acquire and release: the last worker has seen all that the others did, and may release it on.
+  bool all_workers_done(std::uint32_t* counter) const {
+    const std::atomic_ref<std::uint32_t> done(*counter);
+    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 !=
+        static_cast<std::uint32_t>(place_.num_workers)) {
+      return false;
+    }
+    done.store(0, std::memory_order_relaxed);
+    return true;
+  }
+
+  std::byte* local() const { return context_.local(); }
+  bool reachable(int rank) const { return context_.peer(rank) != nullptr; }
+
+  machine::WaitResult wait(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag,
+                           std::int64_t* waited_ns) const {
+    const Word seen =
+        std::atomic_ref<Word>(*const_cast<Word*>(flag)).load(std::memory_order_acquire);
+    if (layout::epoch_of(seen) == epoch) return {true, seen};
+    const auto start = std::chrono::steady_clock::now();
+    const machine::WaitResult result = context_.wait(flag, epoch, tag);
+    if (waited_ns != nullptr) {
+      const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - start;
+      std::atomic_ref<std::int64_t>(*waited_ns).fetch_add(waited.count(),
+                                                          std::memory_order_relaxed);
+    }
+    return result;
+  }
+  machine::WaitResult wait_warp(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag,
+                                std::int64_t* waited_ns) const {
+    return wait(flag, epoch, tag, waited_ns);
+  }
+  bool failed() const { return context_.failed(); }
+
+  void raise(int rank, std::int64_t offset, Word word) {
+    auto* flag = reinterpret_cast<Word*>(context_.peer(rank) + offset);
+    std::atomic_ref<Word>(*flag).store(word, std::memory_order_release);
+    count_bytes(rank, sizeof(Word));
+  }
+  void signal(int rank, std::uint64_t id, std::int64_t offset, Word word) {
+    context_.transport().signal({rank, id, static_cast<std::uint64_t>(offset), word});
+    count_bytes(rank, sizeof(Word));
+  }
+
+  static machine::Staged stage(const std::byte* source, std::int64_t bytes) {
+    return {source, bytes};
+  }
+  machine::Staged stage_encoded(DispatchFormat format, const std::uint16_t* x, int hidden) {
+    const auto* given = reinterpret_cast<const std::byte*>(x);
+    const auto shape = layout::MessageShape::of(format, hidden);
+    if (format == DispatchFormat::kBf16) return {given, shape.payload_bytes()};
+    std::byte* staging = staging_of(static_cast<std::size_t>(shape.payload_bytes()));
+    codec::row_kernels().encode_dispatch(format, x, hidden, staging, staging + shape.scales_at);
+    const std::int64_t scales_end = shape.scales_at + shape.scale_bytes;
+    std::memset(staging + scales_end, 0,
+                static_cast<std::size_t>(shape.payload_bytes() - scales_end));
+    return {staging, shape.payload_bytes()};
+  }
+  machine::Staged stage_row(CombineFormat format, const std::uint16_t* x, int hidden) {
+    const auto* given = reinterpret_cast<const std::byte*>(x);
+    const std::int64_t most = codec::combine_row_max_bytes(format, hidden);
+    if (format == CombineFormat::kBf16) return {given, most};
+    std::byte* staging = staging_of(static_cast<std::size_t>(most));
+    return {staging, static_cast<std::int64_t>(
+                         codec::row_kernels().encode_combine(format, x, hidden, staging))};
+  }
+  machine::Staged stage_sum(const machine::SumRequest& request, CombineFormat format) {
+    memory_->sum.resize(static_cast<std::size_t>(request.hidden));
+    weighted_sum(request, reinterpret_cast<std::byte*>(memory_->sum.data()));
+    return stage_row(format, memory_->sum.data(), request.hidden);
+  }
+
+  void send(const machine::Staged& staged, int rank, std::uint64_t id, std::int64_t offset) {
+    write(staged.data, staged.bytes, rank, id, offset);
+  }
+  void write(const std::byte* source, std::int64_t bytes, int rank, std::uint64_t id,
+             std::int64_t offset) {
+    if (std::byte* block = context_.peer(rank); block != nullptr) {
+      std::memcpy(block + offset, source, static_cast<std::size_t>(bytes));
+    } else {
+      context_.transport().put({rank, id, static_cast<std::uint64_t>(offset), source,
+                                static_cast<std::uint64_t>(bytes)});
+    }
+    count_bytes(rank, static_cast<std::uint64_t>(bytes));
+  }
+  static void copy(const machine::Staged& staged, std::int64_t from, std::int64_t bytes,
+                   std::byte* to) {
+    std::memcpy(to, staged.data + from, static_cast<std::size_t>(bytes));
+  }
+  static constexpr void drain() {}
+  void count_message(int rank) { ++messages_[context_.distance(rank)]; }
+
+  void weighted_sum(const machine::SumRequest& request, std::byte* out) {
+    const codec::RowKernels& kernels = codec::row_kernels();
+    auto* row = reinterpret_cast<std::uint16_t*>(out);
+    if (request.format == CombineFormat::kBf16) {
+      kernels.weighted_sum_bf16(reinterpret_cast<const std::uint16_t* const*>(request.rows),
+                                request.weights, request.num_rows, request.hidden, row);
+      return;
+    }
+    memory_->accumulator.assign(static_cast<std::size_t>(request.hidden), 0.0F);
+    for (int i = 0; i < request.num_rows; ++i) {
+      kernels.accumulate_combine(request.format, request.rows[i], request.hidden,
+                                 request.weights[i], memory_->accumulator.data());
+    }
+    kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
+  }
+
+ private:
+  void count_bytes(int rank, std::uint64_t bytes) { bytes_[context_.distance(rank)] += bytes; }
+  std::byte* staging_of(std::size_t bytes) {
+    if (memory_->staging.size() < bytes) memory_->staging.resize(bytes);
+    return memory_->staging.data();
+  }
+
+  RankContext& context_;
+  Kind kind_;
+  WorkerPlace place_;
+  std::unique_ptr<WorkerMemory> memory_;
+  std::uint64_t bytes_[3] = {0, 0, 0};
+  std::uint64_t messages_[3] = {0, 0, 0};
+};
+
+static_assert(machine::Machine<CpuMachine>);
+
+}  // namespace braid::cpu

@@ -1,0 +1,131 @@
+#include "backend/cpu/rank_context.hpp"
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "base/check.hpp"
+
+namespace braid::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Looks before a waiter sleeps: first at full speed, for flags that are about to be raised, then
+// giving the core away each time.
+constexpr int kBusyLooks = 32;
+constexpr int kYieldLooks = 400;
+constexpr std::chrono::microseconds kSleep{50};
+
+Word load_acquire(const Word* flag) {
+  return std::atomic_ref<Word>(*const_cast<Word*>(flag)).load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+RankContext::RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
+                         std::int64_t timeout_ms)
+    : rank_(rank), map_(map), memory_(std::move(memory)), timeout_ms_(timeout_ms) {
+  BRAID_CHECK(memory_.local == memory_.peers[static_cast<std::size_t>(rank)]);
+}
+
+machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
+                                      const machine::WaitTag& tag) {
+  const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms_);
+  Word seen = 0;
+  for (int look = 0;; ++look) {
+    seen = load_acquire(flag);
+    if (layout::epoch_of(seen) == epoch) return {true, seen};
+    if (look < kBusyLooks) continue;
+    if (look < kYieldLooks) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(kSleep);
+    }
+    if (look % 16 != 0) continue;
+    if (failed() || heard_of_failure()) return {false, seen};
+    if (Clock::now() >= deadline) break;
+  }
+  const Failure failure{tag, epoch, seen, rank_};
+  fail(failure);
+  report(failure);
+  return {false, seen};
+}
+
+Failure RankContext::failure() const {
+  const std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void RankContext::fail(const Failure& failure) {
+  const std::lock_guard lock(mutex_);
+  if (failed()) return;
+  failure_ = failure;
+  failed_.store(true, std::memory_order_release);
+}
+
+// Writes this rank's line of every peer's control region, so that nobody waits for a rank that
+// gave up, and all name the same culprit.
+void RankContext::report(const Failure& failure) {
+  layout::AbortRecord record;
+  record.culprit = failure.tag.peer;
+  record.operation = static_cast<std::int32_t>(failure.tag.operation);
+  record.round = failure.tag.round;
+  record.epoch = failure.expected_epoch;
+  const auto raised = static_cast<Word>(rank_) + 1;
+  const auto offset = static_cast<std::uint64_t>(map_.abort_record(rank_));
+  for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
+    if (peer == rank_) continue;
+    if (std::byte* block = this->peer(peer); block != nullptr) {
+      auto* line = reinterpret_cast<layout::AbortRecord*>(block + offset);
+      const std::atomic_ref<Word> flag(line->raised);
+      if (flag.load(std::memory_order_relaxed) != 0) continue;
+      line->culprit = record.culprit;
+      line->operation = record.operation;
+      line->round = record.round;
+      line->epoch = record.epoch;
+      flag.store(raised, std::memory_order_release);
+      continue;
+    }
+    // The record without its flag, then the flag. A link that is down leaves the peer its deadline.
+    constexpr std::uint64_t kSkip = sizeof(Word);
+    const std::uint64_t id = ~std::uint64_t{0};
+    try {
+      transport().put({peer, id, offset + kSkip,
+                       reinterpret_cast<const std::byte*>(&record) + kSkip,
+                       sizeof(record) - kSkip});
+      transport().signal({peer, id, offset, raised});
+    } catch (const Error&) {
+      continue;
+    }
+  }
+}
+
+bool RankContext::heard_of_failure() {
+  for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
+    auto* line = reinterpret_cast<layout::AbortRecord*>(local() + map_.abort_record(peer));
+    const std::atomic_ref<Word> flag(line->raised);
+    if (flag.load(std::memory_order_acquire) == 0) continue;
+    fail({{static_cast<machine::Operation>(line->operation), line->round, line->culprit},
+          line->epoch,
+          0,
+          peer});
+    return true;
+  }
+  return false;
+}
+
+std::unique_ptr<WorkerMemory> RankContext::borrow() {
+  const std::lock_guard lock(mutex_);
+  if (idle_.empty()) return std::make_unique<WorkerMemory>();
+  auto memory = std::move(idle_.back());
+  idle_.pop_back();
+  return memory;
+}
+
+void RankContext::give_back(std::unique_ptr<WorkerMemory> memory) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(memory));
+}
+
+}  // namespace braid::cpu

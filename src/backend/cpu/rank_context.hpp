@@ -1,0 +1,87 @@
+// What all CPU machines of one rank and buffer share: reach, failures, traffic, scratch.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "layout/map.hpp"
+#include "machine/machine.hpp"
+#include "transport/symmetric_memory.hpp"
+
+namespace braid::cpu {
+
+using machine::Word;
+
+// The first failure that a rank's operations met: its own timeout, or a peer's report of one.
+struct Failure {
+  machine::WaitTag tag;          // tag.peer: the rank that did not answer
+  std::uint32_t expected_epoch = 0;
+  Word seen = 0;
+  int reporter = -1;             // the rank whose wait timed out
+};
+
+enum class Kind : int { kDispatch = 0, kCombine = 1 };
+
+// Bytes and messages towards this rank itself, its node's other ranks, other nodes.
+struct TrafficCounters {
+  std::array<std::atomic<std::uint64_t>, 3> bytes{};
+  std::array<std::atomic<std::uint64_t>, 3> messages{};
+};
+
+// A worker's own memory: a role's tables, an encoded row, a sum.
+struct WorkerMemory {
+  std::vector<std::byte> scratch;
+  std::vector<std::byte> staging;
+  std::vector<std::uint16_t> sum;
+  std::vector<float> accumulator;
+};
+
+class RankContext {
+ public:
+  RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
+              std::int64_t timeout_ms);
+
+  int rank() const { return rank_; }
+  const layout::BufferMap& map() const { return map_; }
+  std::byte* local() const { return memory_.local; }
+  std::byte* peer(int rank) const { return memory_.peers[static_cast<std::size_t>(rank)]; }
+  Transport& transport() const { return *memory_.transport; }
+  // 0: this rank; 1: its node; 2: another node.
+  std::size_t distance(int rank) const {
+    return rank == rank_ ? 0U : peer(rank) != nullptr ? 1U : 2U;
+  }
+  TrafficCounters& traffic(Kind kind) { return traffic_[static_cast<std::size_t>(kind)]; }
+
+  // Waits until the flag's epoch is the expected one: yields first, then sleeps between looks, so
+  // that many ranks share few cores. Ends unreached at the deadline, and as soon as this rank or a
+  // peer has failed.
+  machine::WaitResult wait(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag);
+
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  Failure failure() const;
+
+  std::unique_ptr<WorkerMemory> borrow();
+  void give_back(std::unique_ptr<WorkerMemory> memory);
+
+ private:
+  void fail(const Failure& failure);
+  void report(const Failure& failure);
+  bool heard_of_failure();
+
+  int rank_;
+  layout::BufferMap map_;
+  SymmetricMemory memory_;
+  std::int64_t timeout_ms_;
+  std::array<TrafficCounters, 2> traffic_;
+  std::atomic<bool> failed_{false};
+  mutable std::mutex mutex_;
+  Failure failure_;
+  std::vector<std::unique_ptr<WorkerMemory>> idle_;
+};
+
+}  // namespace braid::cpu

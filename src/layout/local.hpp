@@ -1,0 +1,101 @@
+// A rank's own memory that no peer touches: the operation state and the handle tables.
+#pragma once
+
+#include <cstdint>
+
+#include "layout/map.hpp"
+
+namespace braid::layout {
+
+// Counters that a phase's workers meet at; the last one resets it. On lines of their own.
+enum class Phase : int { kDispatchSend, kDispatchReceive, kCombineSend, kCombineReceive };
+inline constexpr int kNumPhases = 4;
+
+struct alignas(64) HandleRecord {
+  std::uint32_t dispatch_epoch = 0;  // stored by the last worker of the first send
+  std::uint32_t combine_epoch = 0;
+  std::uint32_t workers_done[kNumPhases] = {0, 0, 0, 0};
+  std::uint32_t reserved[10] = {};
+};
+static_assert(sizeof(HandleRecord) == 64);
+
+struct alignas(64) OperationState {
+  std::uint32_t epoch = 0;  // of the newest operation whose first send has ended
+  std::uint32_t reserved[15] = {};
+};
+static_assert(sizeof(OperationState) == 64);
+
+// Where a received row goes home to.
+struct RowOrigin {
+  std::uint32_t rank = 0;
+  std::uint32_t slot = 0;  // token * k + first choice that names the expert
+};
+
+// A naming, as combine at the expert rank sums it.
+struct SumTerm {
+  std::uint32_t slot = 0;   // token * k + choice
+  std::uint32_t row = 0;    // local expert * row capacity + row
+  float weight = 0.0F;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(SumTerm) == 16);
+
+// The local block: state, then for each handle slot its record and tables.
+struct LocalMap {
+  BufferShape shape;
+  Region state, active, records, expert_counts, terms_counts, origins, terms;
+  std::int64_t handle_bytes = 0;  // of one handle slot's tables
+  std::int64_t total_bytes = 0;
+
+  BRAID_HD static constexpr LocalMap of(const BufferShape& shape) {
+    LocalMap map;
+    map.shape = shape;
+    const std::int64_t ranks = shape.num_ranks;
+    std::int64_t at = 0;
+    const auto place = [&at](std::int64_t bytes) {
+      const Region region{at, bytes};
+      at = round_up(at + bytes, kFlagLine);
+      return region;
+    };
+    map.state = place(sizeof(OperationState));
+    map.active = place(ranks * static_cast<std::int64_t>(sizeof(std::uint32_t)));
+    map.records = place(shape.handle_slots * static_cast<std::int64_t>(sizeof(HandleRecord)));
+    const std::int64_t tables = at;
+    map.expert_counts = place(shape.num_local() * static_cast<std::int64_t>(sizeof(std::uint32_t)));
+    map.terms_counts = place(ranks * static_cast<std::int64_t>(sizeof(std::uint32_t)));
+    map.origins = place(shape.num_local() * shape.row_capacity() *
+                        static_cast<std::int64_t>(sizeof(RowOrigin)));
+    map.terms =
+        place(ranks * map.terms_per_source() * static_cast<std::int64_t>(sizeof(SumTerm)));
+    map.handle_bytes = at - tables;
+    map.total_bytes = tables + shape.handle_slots * map.handle_bytes;
+    return map;
+  }
+
+  // Namings that one source can send to one rank: every choice of every token.
+  BRAID_HD constexpr std::int64_t terms_per_source() const { return shape.combine_slots(); }
+
+  BRAID_HD constexpr std::int64_t record(int slot) const {
+    return records.offset + slot * static_cast<std::int64_t>(sizeof(HandleRecord));
+  }
+  // Rows received for each local expert: [Le] u32.
+  BRAID_HD constexpr std::int64_t expert_count(int slot, int local_expert) const {
+    return expert_counts.offset + slot * handle_bytes + local_expert * std::int64_t{4};
+  }
+  // Namings received from each source: [R] u32.
+  BRAID_HD constexpr std::int64_t terms_count(int slot, int source) const {
+    return terms_counts.offset + slot * handle_bytes + source * std::int64_t{4};
+  }
+  BRAID_HD constexpr std::int64_t origin(int slot, int local_expert, std::int64_t row) const {
+    return origins.offset + slot * handle_bytes +
+           (local_expert * shape.row_capacity() + row) *
+               static_cast<std::int64_t>(sizeof(RowOrigin));
+  }
+  // In the order (token, choice) within a source.
+  BRAID_HD constexpr std::int64_t term(int slot, int source, std::int64_t pos) const {
+    return terms.offset + slot * handle_bytes +
+           (source * terms_per_source() + pos) * static_cast<std::int64_t>(sizeof(SumTerm));
+  }
+};
+
+}  // namespace braid::layout

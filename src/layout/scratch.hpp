@@ -1,0 +1,82 @@
+// A worker's shared memory, role by role. A launch takes the largest of them.
+#pragma once
+
+#include <cstdint>
+
+#include "layout/map.hpp"
+#include "layout/routes.hpp"
+
+namespace braid::layout {
+
+namespace detail {
+BRAID_HD constexpr std::int64_t after(std::int64_t at, std::int64_t bytes) {
+  return round_up(at + bytes, kRowAlignment);
+}
+}  // namespace detail
+
+struct DispatchSendScratch {
+  std::int64_t before = 0;     // RouteCounts of the tokens before this worker's
+  std::int64_t total = 0;      // RouteCounts of all tokens
+  std::int64_t experts = 0;    // [k] i32: the token at hand
+  std::int64_t plans = 0;      // [k] ChoicePlan
+  std::int64_t messages = 0;   // [warps] of header and k placements
+  std::int64_t words = 0;      // [Le + G + 1] Word
+  std::int64_t message_bytes = 0;
+  std::int64_t bytes = 0;
+
+  BRAID_HD static constexpr DispatchSendScratch of(const ExpertMap& experts, int k, int num_warps) {
+    DispatchSendScratch scratch;
+    const std::int64_t counts = RouteCounts::size(experts) * 4;
+    scratch.total = detail::after(0, counts);
+    scratch.experts = detail::after(scratch.total, counts);
+    scratch.plans = detail::after(scratch.experts, k * std::int64_t{4});
+    scratch.messages =
+        detail::after(scratch.plans, k * static_cast<std::int64_t>(sizeof(ChoicePlan)));
+    scratch.message_bytes = static_cast<std::int64_t>(sizeof(MessageHeader)) +
+                            k * static_cast<std::int64_t>(sizeof(Placement));
+    scratch.words = scratch.messages + num_warps * scratch.message_bytes;
+    scratch.bytes = detail::after(
+        scratch.words, (experts.num_local() + experts.num_rounds + std::int64_t{1}) * kWordBytes);
+    return scratch;
+  }
+};
+
+struct DispatchReceiveScratch {
+  std::int64_t first_rows = 0;  // [R][Le/G] u32: where a source's rows of an expert begin
+  std::int64_t messages = 0;    // [R] u32: a source's messages up to this round
+  std::int64_t bytes = 0;
+
+  BRAID_HD static constexpr DispatchReceiveScratch of(const ExpertMap& experts) {
+    DispatchReceiveScratch scratch;
+    scratch.messages =
+        detail::after(0, std::int64_t{experts.num_ranks} * experts.per_round() * 4);
+    scratch.bytes = detail::after(scratch.messages, experts.num_ranks * std::int64_t{4});
+    return scratch;
+  }
+};
+
+// The rows of one sum; combine's send at the expert rank and its receive.
+struct SumScratch {
+  std::int64_t rows = 0;     // [k] pointers
+  std::int64_t weights = 0;  // [k] f32
+  std::int64_t experts = 0;  // [k] i32
+  std::int64_t count = 0;    // u32 rows, u32 slot
+  std::int64_t bytes = 0;
+
+  BRAID_HD static constexpr SumScratch of(int k) {
+    SumScratch scratch;
+    scratch.weights = detail::after(0, k * std::int64_t{8});
+    scratch.experts = detail::after(scratch.weights, k * std::int64_t{4});
+    scratch.count = detail::after(scratch.experts, k * std::int64_t{4});
+    scratch.bytes = detail::after(scratch.count, 8);
+    return scratch;
+  }
+};
+
+BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k, int num_warps) {
+  return max_of(max_of(DispatchSendScratch::of(experts, k, num_warps).bytes,
+                       DispatchReceiveScratch::of(experts).bytes),
+                SumScratch::of(k).bytes);
+}
+
+}  // namespace braid::layout

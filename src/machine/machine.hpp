@@ -1,0 +1,123 @@
+// The vocabulary that roles are written in. A machine is one thread's view of a rank: on a CPU a
+// worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
+//
+// Collective calls: sync_warp, wait_warp, stage, stage_row, send, write, copy, drain by all lanes of
+// a warp together; sync_worker, all_workers_done, stage_encoded, stage_sum, weighted_sum by all
+// threads of a worker together. The rest is a single thread's. What a worker staged is for all its
+// warps (stage_encoded and stage_sum end with the worker in step) until it stages again; what a
+// warp staged is its own until it stages again.
+//
+// Memory order. `raise` is a release store at system scope: what the raising warp wrote, sent and
+// drained before it is seen by whoever waits for it (wait acquires). What other warps of the worker
+// wrote is covered only after sync_worker, what other workers wrote only after all_workers_done.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/device.hpp"
+#include "braid/format.hpp"
+#include "layout/map.hpp"
+
+namespace braid::machine {
+
+using layout::Word;
+
+enum class Operation : std::int32_t {
+  kNone,
+  kDispatchSend,
+  kDispatchReceive,
+  kCombineSend,
+  kCombineReceive,
+};
+
+// Who waits for whom, and why: what a timeout reports.
+struct WaitTag {
+  Operation operation = Operation::kNone;
+  std::int32_t round = 0;
+  std::int32_t peer = 0;  // the rank that would raise the flag
+};
+
+struct WaitResult {
+  bool reached = false;
+  Word seen = 0;
+};
+
+// What to do when a peer does not answer in time. Only kFail is offered: the operation ends, and
+// every rank of the group with it.
+enum class TimeoutPolicy : std::int32_t { kFail, kMask };
+
+// The first timeout of a rank's operations. `state` is 0, 1 while it is being written, then 2.
+struct TimeoutRecord {
+  std::uint32_t state = 0;
+  WaitTag tag;
+  std::uint32_t expected_epoch = 0;
+  Word seen = 0;
+};
+
+// Bytes that are ready to be sent, wherever the machine keeps them.
+struct Staged {
+  const std::byte* data = nullptr;
+  std::int64_t bytes = 0;
+};
+
+// A weighted sum of rows: out = bf16(sum of weight * row, f32 fma, in order, starting at +0).
+struct SumRequest {
+  const std::byte* const* rows = nullptr;
+  const float* weights = nullptr;
+  int num_rows = 0;
+  int hidden = 0;
+  CombineFormat format = CombineFormat::kBf16;  // of the rows
+};
+
+template <class M>
+concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::int64_t n,
+                           const Word* flag, Word word, std::uint32_t* counter, int rank,
+                           WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
+                           const std::uint16_t* row, std::int64_t* total) {
+  // Where this thread is.
+  { m.rank() } -> std::same_as<int>;
+  { m.worker() } -> std::same_as<int>;
+  { m.num_workers() } -> std::same_as<int>;
+  { m.warp() } -> std::same_as<int>;  // in its worker
+  { m.num_warps() } -> std::same_as<int>;
+  { m.lane() } -> std::same_as<int>;  // in its warp
+  { m.num_lanes() } -> std::same_as<int>;
+  { m.thread() } -> std::same_as<int>;  // in its worker
+  { m.num_threads() } -> std::same_as<int>;
+  m.sync_warp();
+  m.sync_worker();
+  // The worker's shared memory for a role's tables (layout/scratch.hpp).
+  { m.scratch() } -> std::same_as<std::byte*>;
+  m.scratch_add(counter, 1U);  // atomic among the worker's threads
+  // True in all threads of the last worker of a phase to come here; the counter starts over.
+  { m.all_workers_done(counter) } -> std::same_as<bool>;
+
+  // Reach. local() is this rank's symmetric block.
+  { m.local() } -> std::same_as<std::byte*>;
+  { m.reachable(rank) } -> std::same_as<bool>;  // by load and store
+
+  // Flags. A wait ends when the flag's epoch is the expected one, at its deadline, or at once when
+  // this rank or a peer has failed. The time it took is added to *total (may be null).
+  { m.wait(flag, 1U, tag, total) } -> std::same_as<WaitResult>;
+  { m.wait_warp(flag, 1U, tag, total) } -> std::same_as<WaitResult>;  // a warp for one flag
+  // Whether this rank or a peer has failed, as of the worker's last sync_worker: its threads agree.
+  { m.failed() } -> std::same_as<bool>;
+  m.raise(rank, n, word);       // at a reachable rank: the flag at offset n of its block
+  m.signal(rank, id, n, word);  // at an unreachable one: seen after all puts of the operation `id`
+
+  // Bytes to a rank's block: stores where it is reachable, puts of operation `id` elsewhere.
+  { m.stage(source, n) } -> std::same_as<Staged>;
+  { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  { m.stage_encoded(DispatchFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
+  m.send(staged, rank, id, n);                 // all of it, to the rank's block at offset n
+  m.write(source, n, rank, id, n);             // from scratch; bytes, rank, operation, offset
+  m.copy(staged, n, n, bytes);                 // staged bytes [from, from + n) to local memory
+  m.drain();                                   // this warp's sends and copies are where they go
+  m.count_message(rank);                       // for reports
+  m.weighted_sum(sum, bytes);                  // to one BF16 row in local memory
+};
+
+}  // namespace braid::machine

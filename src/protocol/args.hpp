@@ -1,0 +1,51 @@
+// What a role is told: one struct end to end, by value to a kernel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "layout/local.hpp"
+#include "layout/map.hpp"
+#include "layout/routes.hpp"
+#include "machine/machine.hpp"
+
+namespace braid::protocol {
+
+struct OperationArgs {
+  layout::BufferMap map;
+  layout::LocalMap local_map;
+  std::byte* local = nullptr;  // the local block (layout/local.hpp)
+  int handle_slot = 0;
+  machine::TimeoutPolicy policy = machine::TimeoutPolicy::kFail;
+};
+
+struct DispatchArgs {
+  OperationArgs op;
+  layout::RouteRules rules;  // experts, rounds and fan-out of this dispatch
+  layout::TopK topk;
+  DispatchFormat format = DispatchFormat::kFp8;
+  const std::uint16_t* x = nullptr;  // [n, H] bf16
+  const float* weights = nullptr;    // [n, k], or none
+
+  std::byte* out_x = nullptr;         // [Le, R*T, H]
+  std::byte* out_scales = nullptr;    // [Le, R*T, scale bytes]
+  std::int32_t* out_counts = nullptr; // [Le]
+  std::int64_t* received_total = nullptr;  // [Le], or none
+  std::int64_t* waited_ns = nullptr;       // [R], or none
+};
+
+struct CombineArgs {
+  OperationArgs op;
+  ExpertMap experts;         // with combine's number of rounds
+  layout::TopK topk;         // of this rank's tokens, as dispatched
+  CombineFormat format = CombineFormat::kBf16;
+  bool at_expert_rank = false;
+  bool rows_of_one_round = false;
+  int block_rows = 64;
+  const std::uint16_t* x = nullptr;  // [Le or Le/G, R*T, H] bf16
+  const float* weights = nullptr;    // [n, k]; not read at the expert rank
+  std::uint16_t* out = nullptr;      // [n, H] bf16
+  std::int64_t* waited_ns = nullptr; // [R], or none
+};
+
+}  // namespace braid::protocol
