@@ -48,7 +48,7 @@ BRAID_HD constexpr float log2_difference(Log2Parts a, Log2Parts b) {
   return add_rn(add_rn(a.whole, -b.whole), add_rn(a.fraction, -b.fraction));
 }
 
-// 2^t for t in (-1, 100]; relative error below 2^-23. exp2_of(0) is exactly 1.
+// 2^t for t in [-0.5, 100]; relative error below 2^-23. exp2_of(0) is exactly 1.
 BRAID_HD constexpr float exp2_of(float t) {
   const std::int32_t whole = static_cast<std::int32_t>(add_rn(t, 0.5f));
   const float r = add_rn(t, -static_cast<float>(whole));

@@ -91,7 +91,7 @@ struct LogFmtGrid {
     const std::uint32_t code = ten_bits & 0x1ffu;
     const float above = mul_rn(static_cast<float>(static_cast<std::int32_t>(code) - 1), step);
     const float value = mul_rn(lo, exp2_of(above));
-    const std::uint32_t bits = code == 0u ? 0u : float_bits(value);
+    const std::uint32_t bits = float_bits(value) & (code == 0u ? 0u : ~0u);
     return float_from_bits(bits | ((ten_bits & kLogFmtSign) << 22));
   }
 };

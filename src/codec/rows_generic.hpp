@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr int kBlock = 64;  // channels whose sums stay in registers
+constexpr int kBlock = 128;  // channels whose sums stay in the first-level cache
 
 struct Magnitudes {
   std::uint16_t largest = 0;
@@ -181,24 +181,40 @@ void store_bf16(const float* acc, int hidden, std::uint16_t* out) {
   for (int i = 0; i < hidden; ++i) out[i] = sum_to_bf16(acc[i]);
 }
 
+struct FourRows {
+  const std::uint16_t* const* rows;
+  const float* weights;
+};
+
+// A sum is loaded and stored a quarter as often as by four calls of accumulate_bf16.
+void accumulate_four(FourRows from, int begin, int count, float* __restrict acc) {
+  const std::uint16_t* __restrict a = from.rows[0] + begin;
+  const std::uint16_t* __restrict b = from.rows[1] + begin;
+  const std::uint16_t* __restrict c = from.rows[2] + begin;
+  const std::uint16_t* __restrict d = from.rows[3] + begin;
+  const float weight_a = from.weights[0];
+  const float weight_b = from.weights[1];
+  const float weight_c = from.weights[2];
+  const float weight_d = from.weights[3];
+  for (int i = 0; i < count; ++i) {
+    float sum = accumulate(acc[i], weight_a, bf16_to_float(a[i]));
+    sum = accumulate(sum, weight_b, bf16_to_float(b[i]));
+    sum = accumulate(sum, weight_c, bf16_to_float(c[i]));
+    acc[i] = accumulate(sum, weight_d, bf16_to_float(d[i]));
+  }
+}
+
 void weighted_sum_bf16(const std::uint16_t* const* rows, const float* weights, int num_rows,
                        int hidden, std::uint16_t* out) {
-  int begin = 0;
-  for (; begin + kBlock <= hidden; begin += kBlock) {
+  for (int begin = 0; begin < hidden; begin += kBlock) {
+    const int count = hidden - begin < kBlock ? hidden - begin : kBlock;
     float sums[kBlock] = {};
-    for (int r = 0; r < num_rows; ++r) {
-      const std::uint16_t* x = rows[r] + begin;
-      const float weight = weights[r];
-      for (int i = 0; i < kBlock; ++i) sums[i] = accumulate(sums[i], weight, bf16_to_float(x[i]));
+    int r = 0;
+    for (; r + 4 <= num_rows; r += 4) {
+      accumulate_four({rows + r, weights + r}, begin, count, sums);
     }
-    for (int i = 0; i < kBlock; ++i) out[begin + i] = sum_to_bf16(sums[i]);
-  }
-  for (; begin < hidden; ++begin) {
-    float sum = 0.0f;
-    for (int r = 0; r < num_rows; ++r) {
-      sum = accumulate(sum, weights[r], bf16_to_float(rows[r][begin]));
-    }
-    out[begin] = sum_to_bf16(sum);
+    for (; r < num_rows; ++r) accumulate_bf16(rows[r] + begin, count, weights[r], sums);
+    store_bf16(sums, count, out + begin);
   }
 }
 

@@ -26,7 +26,8 @@ struct GroupScale {
 
 // amax: the largest bf16_magnitude() in the group; as integers, so that infinity and NaN win.
 // A power-of-two scale is the smallest 2^n >= amax / 448, its exponent between -22 and 120, so
-// scale and inverse are exact. BF16 has no scale: 1 and 1.
+// scale and inverse are exact. With 2^120, BF16's top binade, magnitudes from 248 * 2^120 on take
+// the code for 256 and decode to infinity; no float32 scale does that. BF16 has no scale: 1 and 1.
 BRAID_HD constexpr GroupScale group_scale(DispatchFormat format, std::uint16_t amax) {
   if (format == DispatchFormat::kBf16) return {};
   if (amax >= kBf16Infinity) {
