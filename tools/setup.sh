@@ -86,17 +86,22 @@ braid_install() {
   exit 1
 }
 
-# braid_configure PRESET: once, and again when the presets have changed; CMake itself sees to
-# changes of its own files at the next build.
+# braid_configure PRESET: once, and again when the presets or the set of folders have changed;
+# CMake itself sees to changes of its own files at the next build.
 braid_configure() {
-  local stamp=build/$1/.configured
-  if [ -e "$stamp" ] && [ -e "build/$1/build.ninja" ] && [ ! CMakePresets.json -nt "$stamp" ]; then
+  local stamp=build/$1/.configured log=build/$1/configure.log state
+  state=$(cat CMakePresets.json; find . -path ./build -prune -o -name CMakeLists.txt -print | sort)
+  if [ -e "build/$1/build.ninja" ] && [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then
     return 0
   fi
-  local log=build/$1/configure.log
   mkdir -p "build/$1"
   braid_say "configuring build/$1"
-  if cmake --preset "$1" >"$log" 2>&1; then touch "$stamp"; else cat "$log" >&2; return 1; fi
+  if cmake --preset "$1" >"$log" 2>&1; then
+    printf '%s\n' "$state" >"$stamp"
+  else
+    cat "$log" >&2
+    return 1
+  fi
 }
 
 # braid_build PRESET JOBS [TARGET...]: on a terminal ninja's own one-line progress, else every
@@ -109,7 +114,8 @@ braid_build() {
   if [ -t 1 ]; then
     "${command[@]}"
   else
-    "${command[@]}" 2>&1 | awk '!/^\[[0-9]+\/[0-9]+\] / || ++n % 25 == 1 { print; fflush() }'
+    "${command[@]}" 2>&1 | awk '/^\[0\/[0-9]+\] Re-checking/ { next }
+      !/^\[[0-9]+\/[0-9]+\] / || ++n % 25 == 1 { print; fflush() }'
     return "${PIPESTATUS[0]}"
   fi
 }
