@@ -11,16 +11,16 @@
 namespace braid {
 
 struct WeightView {
-  const void* data = nullptr;       // row-major [rows, cols]; may be unaligned, as files are
-  DType dtype = DType::kBFloat16;   // kBFloat16, kFloat32 or kFloat8E4M3
-  std::int64_t rows = 0;            // output channels
-  std::int64_t cols = 0;            // input channels
+  const void* data = nullptr;      // row-major [rows, cols], aligned to its elements only
+  DType dtype = DType::kBFloat16;  // kBFloat16, kFloat32 or kFloat8E4M3
+  std::int64_t rows = 0;           // output channels
+  std::int64_t cols = 0;           // input channels
 
   // Where W is stored as e4m3: W[r][c] is stored[r][c] * scale of its block. Row-major
   // [ceil(rows/block), ceil(cols/block)]; the last block of a row or column may be partial.
   // Null for the other types, and for e4m3 that needs no scale.
   const float* block_scales = nullptr;
-  std::int64_t block = 128;         // rows and columns of one block
+  std::int64_t block = 128;  // rows and columns of one block
 
   bool empty() const { return data == nullptr; }
   std::int64_t scale_rows() const { return ceil_div(rows, block); }
