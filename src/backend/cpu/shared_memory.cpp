@@ -32,8 +32,7 @@ std::shared_ptr<MappedBlock> MappedBlock::shared(int descriptor, std::size_t byt
 
 std::shared_ptr<MappedBlock> MappedBlock::map(int flags, int descriptor, std::size_t bytes) {
   require(bytes > 0, "a memory block of 0 bytes can't be mapped");
-  void* data =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, descriptor, 0);
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, descriptor, 0);
   if (data == MAP_FAILED) {
     fail(ErrorCode::kMissing, "can't map {} bytes of memory: {}", bytes, std::strerror(errno));
   }
