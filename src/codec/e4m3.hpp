@@ -34,8 +34,7 @@ BRAID_HD constexpr float e4m3_to_float(std::uint8_t code) {
   const std::uint32_t magnitude = code & 0x7fu;
   const std::uint32_t sign = (code & 0x80u) << 24;
   const std::uint32_t normal = (magnitude + (120u << 3)) << 20;
-  const float counted = mul_rn(static_cast<float>(static_cast<std::int32_t>(magnitude)),
-                               0x1p-9f);
+  const float counted = mul_rn(static_cast<float>(static_cast<std::int32_t>(magnitude)), 0x1p-9f);
   std::uint32_t bits = magnitude < 8u ? float_bits(counted) : normal;
   bits = magnitude == kE4m3Nan ? kQuietNanBits : bits;
   return float_from_bits(bits | sign);

@@ -27,7 +27,7 @@ namespace braid::codec {
 
 inline constexpr int kLogFmtCastBytes = 160;
 inline constexpr int kLogFmtRawBytes = 256;
-inline constexpr int kLogFmtLowBytes = 128;   // of a cast group; the two-bit fields follow
+inline constexpr int kLogFmtLowBytes = 128;  // of a cast group; the two-bit fields follow
 inline constexpr std::uint32_t kLogFmtSign = 0x200;
 inline constexpr float kLogFmtMaxSpan = 32.0f;  // log2(hi / lo) at most
 

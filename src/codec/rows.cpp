@@ -35,8 +35,6 @@ std::span<const RowKernels* const> available_row_kernels() {
   return {available().kernels.data(), available().count};
 }
 
-const RowKernels& row_kernels() {
-  return *available_row_kernels().back();
-}
+const RowKernels& row_kernels() { return *available_row_kernels().back(); }
 
 }  // namespace braid::codec

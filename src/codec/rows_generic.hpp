@@ -113,8 +113,8 @@ inline void unpack_group(const LogFmtGrid& grid, const std::byte* in, float* val
   }
   __builtin_memcpy(high, pairs, sizeof(high));
   for (int i = 0; i < kScaleGroup; ++i) {
-    values[i] = grid.decode(static_cast<std::uint32_t>(low[i]) |
-                            static_cast<std::uint32_t>(high[i]) << 8);
+    values[i] =
+        grid.decode(static_cast<std::uint32_t>(low[i]) | static_cast<std::uint32_t>(high[i]) << 8);
   }
 }
 
@@ -219,8 +219,9 @@ void weighted_sum_bf16(const std::uint16_t* const* rows, const float* weights, i
 }
 
 constexpr RowKernels make_row_kernels(const char* name) {
-  return {name,          encode_dispatch, decode_dispatch, encode_combine, accumulate_combine,
-          accumulate_bf16, store_bf16,      weighted_sum_bf16};
+  return {name,           encode_dispatch,    decode_dispatch,
+          encode_combine, accumulate_combine, accumulate_bf16,
+          store_bf16,     weighted_sum_bf16};
 }
 
 }  // namespace

@@ -67,5 +67,27 @@ TEST(BFloat16, AccumulationRoundsOnce) {
   EXPECT_EQ(accumulate(-float_from_bits(0x3f800004u), x, x), 0x1p-44f);
 }
 
+TEST(Exact, FusedMultiplyAddOfConstantExpressionsIsTheRunTimeOne) {
+  static_assert(fma_rn(1.0f + 0x1p-22f, 1.0f + 0x1p-22f, -(1.0f + 0x1p-21f)) == 0x1p-44f);
+  std::mt19937 generator(3);
+  int inexact = 0;
+  for (int i = 0; i < 2'000'000; ++i) {
+    const float a = float_from_bits(static_cast<std::uint32_t>(generator()));
+    const float b = float_from_bits(static_cast<std::uint32_t>(generator()));
+    // Half of the time an addend near the product, where cancellation and ties are.
+    const float near = -(a * b) * (1.0f + static_cast<float>(i % 7) * 0x1p-20f);
+    const float c = i % 2 == 0 ? near : float_from_bits(static_cast<std::uint32_t>(generator()));
+    const float fused = std::fma(a, b, c);
+    const float by_parts = fma_by_parts(a, b, c);
+    if (std::isnan(fused)) {
+      ASSERT_TRUE(std::isnan(by_parts));
+      continue;
+    }
+    ASSERT_EQ(float_bits(by_parts), float_bits(fused)) << a << " * " << b << " + " << c;
+    if (fused != static_cast<float>(a * b) + c) ++inexact;
+  }
+  EXPECT_GT(inexact, 1000) << "no case needed the single rounding";
+}
+
 }  // namespace
 }  // namespace braid::codec

@@ -18,8 +18,8 @@ TEST(Log2, FractionIsWithin2ToTheMinus24ForEveryBf16) {
     const double exact = std::log2(static_cast<double>(bf16_to_float(x)));
     ASSERT_EQ(parts.whole, std::floor(parts.whole)) << i;
     ASSERT_LE(std::fabs(parts.fraction), 0.5f) << i;
-    const double error = std::fabs((exact - static_cast<double>(parts.whole)) -
-                                   static_cast<double>(parts.fraction));
+    const double error =
+        std::fabs((exact - static_cast<double>(parts.whole)) - static_cast<double>(parts.fraction));
     worst = std::fmax(worst, error);
   }
   EXPECT_LT(worst, 0x1p-24);

@@ -90,9 +90,8 @@ TEST(LogFmt, EveryValueComesBackWithinHalfAStep) {
       const std::uint32_t code = grid.encode(channel);
       const double back = grid.decode(code);
       // Half the distance of the two grid values around it; below the grid, lo or zero.
-      const double half_step = value < oracle.lo
-                                   ? oracle.lo
-                                   : value * (std::exp2(oracle.step) - 1.0) / 2.0;
+      const double half_step =
+          value < oracle.lo ? oracle.lo : value * (std::exp2(oracle.step) - 1.0) / 2.0;
       ASSERT_LE(std::fabs(back - value), half_step + value * 0x1p-18 + 0x1p-149)
           << meta.amax << " " << meta.amin << " " << x;
       // A sign is a bit apart, and doesn't disturb the rest.

@@ -57,10 +57,13 @@ std::vector<NamedRow> grouped_rows() {
     if (bf16_magnitude(channel) >= kBf16One) channel = static_cast<std::uint16_t>(channel & 0xbfff);
   }
   rows.push_back({"all below two, shuffled", all});
-  for (const auto& [name, value] :
-       {std::pair{"zeros", 0x0000}, {"negative zeros", 0x8000}, {"one value", 0x3e99},
-        {"smallest subnormal", 0x0001}, {"infinity", 0x7f80}, {"NaN", 0xffff},
-        {"largest", 0x7f7f}}) {
+  for (const auto& [name, value] : {std::pair{"zeros", 0x0000},
+                                    {"negative zeros", 0x8000},
+                                    {"one value", 0x3e99},
+                                    {"smallest subnormal", 0x0001},
+                                    {"infinity", 0x7f80},
+                                    {"NaN", 0xffff},
+                                    {"largest", 0x7f7f}}) {
     rows.push_back({name, Channels(384, static_cast<std::uint16_t>(value))});
     Channels mixed = random_row(640, 3, 0.1f);
     mixed[200] = static_cast<std::uint16_t>(value);  // the second group of five
@@ -214,9 +217,9 @@ TEST(Rows, TheDefaultIsTheLastOfTheAvailable) {
 
 TEST(Rows, AMixedRowHasThePackedLengthOfItsGroups) {
   Channels x = random_row(640, 1, 0.05f);
-  x[130] = 0x4000;                                                      // 2.0 in the second group
-  std::fill_n(x.begin() + 256, 128, std::uint16_t{0});                  // the third is zero
-  std::fill_n(x.begin() + 512, 128, std::uint16_t{0x3e00});             // the fifth has one value
+  x[130] = 0x4000;                                           // 2.0 in the second group
+  std::fill_n(x.begin() + 256, 128, std::uint16_t{0});       // the third is zero
+  std::fill_n(x.begin() + 512, 128, std::uint16_t{0x3e00});  // the fifth has one value
   Bytes row(static_cast<std::size_t>(combine_row_max_bytes(CombineFormat::kLogFmt10, 640)));
   const std::size_t bytes =
       row_kernels().encode_combine(CombineFormat::kLogFmt10, x.data(), 640, row.data());

@@ -56,8 +56,8 @@ TEST(Scale, EveryUe8m0ByteIsAPowerOfTwoOrNan) {
 
 TEST(Scale, ANanOrInfinityPoisonsItsGroup) {
   for (const DispatchFormat format : kFp8Formats) {
-    for (const std::uint16_t amax : {std::uint16_t{0x7f80}, std::uint16_t{0x7f81},
-                                     std::uint16_t{0x7fff}}) {
+    for (const std::uint16_t amax :
+         {std::uint16_t{0x7f80}, std::uint16_t{0x7f81}, std::uint16_t{0x7fff}}) {
       const GroupScale scale = group_scale(format, amax);
       EXPECT_EQ(float_bits(scale.scale), kQuietNanBits);
       for (std::uint32_t x = 0; x < 0x10000; ++x) {
