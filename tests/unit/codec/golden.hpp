@@ -80,4 +80,9 @@ inline constexpr GoldenRow kGoldenCombine[kNumCombineFormats] = {
 // The BF16 channels of the weighted sum.
 inline constexpr std::uint64_t kGoldenSum = 0x6c083daeb5dd0745;
 
+// LogFMT's own functions, which seldom show all of their bits in a code: log2_of_bf16 of every
+// finite BF16 above zero (whole, fraction), and exp2_of(i / 2048) for i in 0..65536.
+inline constexpr std::uint64_t kGoldenLog2 = 0xe73ddee75f8845d3;
+inline constexpr std::uint64_t kGoldenExp2 = 0x49e548e2b308ed48;
+
 }  // namespace braid::codec::testing

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "codec/log2.hpp"
 #include "codec/row.hpp"
 #include "codec/rows.hpp"
 
@@ -60,6 +61,19 @@ TEST_P(Golden, WeightedSumHasItsBits) {
   Checksum bytes;
   bytes.add(out.data(), 2 * out.size());
   EXPECT_EQ(bytes.value(), kGoldenSum);
+}
+
+TEST(GoldenFunctions, Log2AndExp2HaveTheirBits) {
+  Checksum logarithms;
+  for (std::uint32_t i = 1; i < kBf16Infinity; ++i) {
+    const Log2Parts parts = log2_of_bf16(static_cast<std::uint16_t>(i));
+    logarithms.add_float(parts.whole);
+    logarithms.add_float(parts.fraction);
+  }
+  EXPECT_EQ(logarithms.value(), kGoldenLog2);
+  Checksum powers;
+  for (int i = 0; i <= 65536; ++i) powers.add_float(exp2_of(static_cast<float>(i) * 0x1p-11f));
+  EXPECT_EQ(powers.value(), kGoldenExp2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Codec, Golden, ::testing::ValuesIn(available_row_kernels()),
