@@ -1,0 +1,287 @@
+#include "braid/buffer.hpp"
+
+#include <utility>
+
+#include "backend/cpu/roles.hpp"
+#include "base/check.hpp"
+#include "machine/stream_backend.hpp"
+#include "runtime/buffer_checks.hpp"
+#include "runtime/buffer_state.hpp"
+#include "runtime/group_backend.hpp"
+#include "runtime/shape.hpp"
+
+namespace braid {
+namespace {
+
+using detail::BufferState;
+using detail::HandleState;
+using detail::Order;
+
+// Every option by name, for the comparison between ranks.
+std::vector<std::pair<std::string, std::string>> named(const BufferOptions& options) {
+  return {{"num_experts", std::to_string(options.num_experts)},
+          {"max_tokens", std::to_string(options.max_tokens)},
+          {"hidden", std::to_string(options.hidden)},
+          {"top_k", std::to_string(options.top_k)},
+          {"depth", std::to_string(options.depth)},
+          {"max_rounds", std::to_string(options.max_rounds)},
+          {"handle_slots", std::to_string(options.handle_slots)},
+          {"allow_per_expert", options.allow_per_expert ? "true" : "false"},
+          {"widest_dispatch", to_string(options.widest_dispatch)}};
+}
+
+void check_agreement(Group& group, const BufferOptions& options) {
+  const auto mine = named(options);
+  std::string text;
+  for (const auto& [name, value] : mine) text += value + "\n";
+  const auto all = group.all_gather(text);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    std::size_t at = 0;
+    for (const auto& [name, value] : mine) {
+      const std::size_t end = all[rank].find('\n', at);
+      const std::string theirs = all[rank].substr(at, end - at);
+      require(theirs == value, "buffer option {} is {} on rank {}, but {} on rank {}", name, value,
+              group.rank(), theirs, rank);
+      at = end + 1;
+    }
+  }
+}
+
+// The options are checked by every rank before the first collective call, so that bad ones are
+// refused without waiting for anybody.
+std::shared_ptr<BufferState> make_state(Group& group, const BufferOptions& options) {
+  const layout::BufferShape shape = runtime::checked_shape(group.topology(), options);
+  check_agreement(group, options);
+  return std::make_shared<BufferState>(group, options, shape);
+}
+
+HandleState& state_of(const Handle& handle, const std::shared_ptr<BufferState>& buffer) {
+  require(handle.valid(), "the handle is empty; dispatch_begin gives one");
+  require(handle.state().buffer == buffer, "the handle of {} is of another buffer",
+          handle.state().dispatch_name);
+  return handle.state();
+}
+
+void check_next_round(const std::string& name, const char* phase, int round, int next, int rounds) {
+  if (next == rounds) {
+    fail(ErrorCode::kRefused, "{}: all {} rounds were {} already", name, rounds, phase);
+  }
+  require(round == next, "{}: round {} is to be {}, but the next one is {}", name, round, phase,
+          next);
+}
+
+// Enqueues a phase. What it captures keeps handle and buffer alive until it has run.
+template <class Role>
+void enqueue(std::shared_ptr<HandleState> handle, Stream& stream, int num_workers, Role role) {
+  require(stream.valid(), "the stream is empty; Stream::cpu() makes one");
+  stream.backend()->run_workers(
+      num_workers, [handle = std::move(handle), role](int worker, int workers) {
+        BufferState& buffer = *handle->buffer;
+        if (!buffer.context.failed()) role(buffer.context, worker, workers);
+        buffer.throw_if_failed();
+      });
+}
+
+std::shared_ptr<HandleState> shared_state(const Handle& handle) {
+  return handle.state().shared_from_this();
+}
+
+}  // namespace
+
+MemoryPlan Buffer::plan(const Topology& topology, const BufferOptions& options) {
+  const layout::BufferShape shape = runtime::checked_shape(topology, options);
+  return runtime::plan_of(layout::BufferMap::of(shape), layout::LocalMap::of(shape));
+}
+
+Buffer::Buffer(Group& group, const BufferOptions& options) : state_(make_state(group, options)) {
+  // Nobody sends before every rank has its tables.
+  group.barrier();
+}
+
+const BufferOptions& Buffer::options() const { return state_->options; }
+Group& Buffer::group() const { return state_->group; }
+
+Handle Buffer::dispatch(const DispatchInput& input, const DispatchOutput& output,
+                        const DispatchOptions& options, Stream& stream) {
+  Handle handle = dispatch_begin(input, output, options);
+  for (int round = 0; round < options.num_rounds; ++round) dispatch_send(handle, round, stream);
+  for (int round = 0; round < options.num_rounds; ++round) dispatch_receive(handle, round, stream);
+  return handle;
+}
+
+Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& output,
+                              const DispatchOptions& options) {
+  state_->throw_if_failed();
+  const auto args = runtime::checked_dispatch(*state_, input, output, options);
+  auto handle = std::make_shared<HandleState>(state_);
+  handle->dispatch_name = fmt::format("dispatch #{}", ++state_->num_begun);
+  handle->dispatch = args;
+  handle->dispatch.op.handle_slot = handle->slot;
+  handle->dispatch_options = options;
+  handle->has_weights = !input.topk_weights.empty();
+  return Handle(std::move(handle));
+}
+
+void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
+  state_->throw_if_failed();
+  HandleState& h = state_of(handle, state_);
+  const int rounds = h.dispatch_options.num_rounds;
+  check_next_round(h.dispatch_name, "sent", round, h.dispatch_sends.next_round, rounds);
+  if (round == 0) {
+    state_->note_sent(h.dispatch_name);
+    state_->first_sends.enter(stream);
+  }
+  h.dispatch_sends.order.enter(stream);
+  enqueue(shared_state(handle), stream, h.dispatch_options.send_workers,
+          [args = h.dispatch, round](cpu::RankContext& context, int worker, int workers) {
+            cpu::run_dispatch_send(context, args, round, worker, workers);
+          });
+  const Event sent = stream.record();
+  if (round == 0) state_->first_sends.leave(stream, sent);
+  h.dispatch_sends.order.leave(stream, sent);
+  // The receive reads what the first send stored.
+  if (round == 0) h.dispatch_receives.order.leave(stream, sent);
+  ++h.dispatch_sends.next_round;
+}
+
+void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
+  state_->throw_if_failed();
+  HandleState& h = state_of(handle, state_);
+  const int rounds = h.dispatch_options.num_rounds;
+  check_next_round(h.dispatch_name, "received", round, h.dispatch_receives.next_round, rounds);
+  if (round >= h.dispatch_sends.next_round) {
+    fail(ErrorCode::kRefused, "{}: round {} is to be received, but was not sent", h.dispatch_name,
+         round);
+  }
+  h.dispatch_receives.order.enter(stream);
+  enqueue(shared_state(handle), stream, h.dispatch_options.receive_workers,
+          [args = h.dispatch, round](cpu::RankContext& context, int worker, int workers) {
+            cpu::run_dispatch_receive(context, args, round, worker, workers);
+          });
+  const Event received = stream.record();
+  h.dispatch_receives.order.leave(stream, received);
+  if (++h.dispatch_receives.next_round == rounds) {
+    state_->note_received(h.dispatch_name);
+    h.combine_sends.order.leave(stream, received);
+  }
+}
+
+Hook Buffer::dispatch_hook(const Handle& handle, int round) {
+  return [buffer = *this, handle, round](Stream& stream) mutable {
+    buffer.dispatch_receive(handle, round, stream);
+  };
+}
+
+void Buffer::combine(const Handle& handle, const CombineInput& input, const CombineOutput& output,
+                     const CombineOptions& options, Stream& stream) {
+  combine_begin(handle, input, output, options);
+  for (int round = 0; round < options.num_rounds; ++round) combine_send(handle, round, stream);
+  combine_receive(handle, stream);
+}
+
+void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
+                           const CombineOutput& output, const CombineOptions& options) {
+  state_->throw_if_failed();
+  HandleState& h = state_of(handle, state_);
+  if (h.dispatch_receives.next_round < h.dispatch_options.num_rounds) {
+    fail(ErrorCode::kRefused, "{} can't be combined: {} of its {} rounds were received",
+         h.dispatch_name, h.dispatch_receives.next_round, h.dispatch_options.num_rounds);
+  }
+  if (h.combining) {
+    fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",
+         h.dispatch_name, h.combine_name);
+  }
+  h.combine = runtime::checked_combine(h, input, output, options);
+  h.combine_options = options;
+  h.combine_name = fmt::format("combine #{}", ++state_->num_begun);
+  h.combine_sends.next_round = 0;
+  h.combining = true;
+}
+
+void Buffer::combine_send(const Handle& handle, int round, Stream& stream) {
+  const HandleState& h = state_of(handle, state_);
+  require(!h.combining || h.combine.x != nullptr,
+          "{} was begun without x: give each combine_send its round's rows", h.combine_name);
+  combine_send(handle, round, Tensor{}, stream);
+}
+
+void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, Stream& stream) {
+  state_->throw_if_failed();
+  HandleState& h = state_of(handle, state_);
+  if (!h.combining) {
+    fail(ErrorCode::kRefused, "{} has no combine that was begun", h.dispatch_name);
+  }
+  const int rounds = h.combine_options.num_rounds;
+  check_next_round(h.combine_name, "sent", round, h.combine_sends.next_round, rounds);
+  protocol::CombineArgs args = h.combine;
+  if (!rows.empty()) {
+    require(args.rows_of_one_round,
+            "{} was begun with the rows of all rounds: rows_of_one_round takes them a round at a "
+            "time",
+            h.combine_name);
+    runtime::check_round_rows(h, rows);
+    args.x = rows.as<const std::uint16_t>();
+  }
+  if (round == 0) {
+    state_->note_sent(h.combine_name);
+    state_->first_sends.enter(stream);
+  }
+  h.combine_sends.order.enter(stream);
+  enqueue(shared_state(handle), stream, h.combine_options.send_workers,
+          [args, round](cpu::RankContext& context, int worker, int workers) {
+            cpu::run_combine_send(context, args, round, worker, workers);
+          });
+  const Event sent = stream.record();
+  if (round == 0) {
+    state_->first_sends.leave(stream, sent);
+    h.combine_receive.leave(stream, sent);
+  }
+  h.combine_sends.order.leave(stream, sent);
+  ++h.combine_sends.next_round;
+}
+
+void Buffer::combine_receive(const Handle& handle, Stream& stream) {
+  state_->throw_if_failed();
+  HandleState& h = state_of(handle, state_);
+  if (!h.combining || h.combine_sends.next_round < h.combine_options.num_rounds) {
+    fail(ErrorCode::kRefused, "{} can't be received: {} of its {} rounds were sent",
+         h.combining ? h.combine_name : "the combine of " + h.dispatch_name,
+         h.combining ? h.combine_sends.next_round : 0, h.combine_options.num_rounds);
+  }
+  h.combine_receive.enter(stream);
+  enqueue(shared_state(handle), stream, h.combine_options.receive_workers,
+          [args = h.combine](cpu::RankContext& context, int worker, int workers) {
+            cpu::run_combine_receive(context, args, worker, workers);
+          });
+  const Event received = stream.record();
+  h.combine_sends.order.leave(stream, received);
+  state_->note_received(h.combine_name);
+  h.combining = false;
+}
+
+Hook Buffer::combine_hook(const Handle& handle) {
+  return [buffer = *this, handle](Stream& stream) mutable {
+    buffer.combine_receive(handle, stream);
+  };
+}
+
+namespace {
+
+Traffic traffic_of(const cpu::TrafficCounters& counters) {
+  const auto count = [&counters](std::size_t distance) {
+    return Traffic::Count{counters.bytes[distance].load(std::memory_order_relaxed),
+                          counters.messages[distance].load(std::memory_order_relaxed)};
+  };
+  return {count(0), count(1), count(2)};
+}
+
+}  // namespace
+
+Traffic Buffer::dispatch_traffic() const {
+  return traffic_of(state_->context.traffic(cpu::Kind::kDispatch));
+}
+Traffic Buffer::combine_traffic() const {
+  return traffic_of(state_->context.traffic(cpu::Kind::kCombine));
+}
+
+}  // namespace braid

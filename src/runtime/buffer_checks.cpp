@@ -1,0 +1,210 @@
+#include "runtime/buffer_checks.hpp"
+
+#include <fmt/ranges.h>
+
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "base/check.hpp"
+#include "codec/row.hpp"
+
+namespace braid::runtime {
+namespace {
+
+std::string text_of(const std::vector<std::int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+std::string text_of(const Tensor& tensor) {
+  if (tensor.empty()) return "not given";
+  const auto* begin = tensor.shape.data();
+  return fmt::format("{} {}", to_string(tensor.dtype),
+                     text_of(std::vector<std::int64_t>(begin, begin + tensor.rank)));
+}
+
+void check_tensor(const char* name, const Tensor& tensor, std::initializer_list<DType> dtypes,
+                  const std::vector<std::int64_t>& shape) {
+  bool fits = tensor.rank == static_cast<int>(shape.size());
+  for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
+    fits = tensor.shape[axis] == shape[axis];
+  }
+  bool typed = false;
+  std::vector<const char*> names;
+  for (const DType dtype : dtypes) {
+    typed = typed || tensor.dtype == dtype;
+    names.push_back(to_string(dtype));
+  }
+  require(fits && typed, "{} is {}, but must be {} {}", name, text_of(tensor),
+          fmt::join(names, " or "), text_of(shape));
+  require(tensor.data != nullptr || tensor.num_elements() == 0, "{} has no data", name);
+}
+
+void check_optional(const char* name, const Tensor& tensor, DType dtype, std::int64_t length) {
+  if (!tensor.empty()) check_tensor(name, tensor, {dtype}, {length});
+}
+
+void check_hidden(const char* what, const char* format, int hidden, int multiple) {
+  require(hidden % multiple == 0, "hidden is {}, but {} {} needs a multiple of {}", hidden, what,
+          format, multiple);
+}
+
+void check_rounds(int num_rounds, const layout::BufferShape& shape) {
+  require(num_rounds >= 1 && num_rounds <= shape.max_rounds,
+          "rounds is {}, but must be 1 to the buffer's max_rounds {}", num_rounds,
+          shape.max_rounds);
+  require(shape.num_local() % num_rounds == 0,
+          "{} rounds don't divide the {} local experts", num_rounds, shape.num_local());
+}
+
+void check_workers(const char* phase, int workers) {
+  require(workers >= 1, "{} workers is {}, but must be at least 1", phase, workers);
+}
+
+layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
+  require(idx.rank == 2, "topk_idx is {}, but must be i32 or i64 [tokens, k]", text_of(idx));
+  const std::int64_t k = idx.dim(1);
+  require(k >= 1 && k <= shape.top_k,
+          "topk_idx names {} experts a token, but the buffer was made for 1 to {}", k,
+          shape.top_k);
+  check_tensor("topk_idx", idx, {DType::kInt32, DType::kInt64}, {idx.dim(0), k});
+  layout::TopK topk;
+  topk.idx = idx.data;
+  topk.is_int64 = idx.dtype == DType::kInt64;
+  topk.num_tokens = static_cast<int>(idx.dim(0));
+  topk.k = static_cast<int>(k);
+  topk.num_experts = shape.num_experts;
+  for (std::int64_t i = 0; i < idx.num_elements(); ++i) {
+    const std::int64_t value =
+        topk.is_int64 ? idx.as<const std::int64_t>()[i] : idx.as<const std::int32_t>()[i];
+    require(value >= -1 && value < shape.num_experts,
+            "topk_idx of token {}, choice {} is {}, but must be -1 to {}", i / k, i % k, value,
+            shape.num_experts - 1);
+  }
+  return topk;
+}
+
+void check_token_count(std::int64_t tokens, const layout::BufferShape& shape) {
+  require(tokens <= shape.max_tokens, "{} tokens are given, but the buffer was made for {}",
+          tokens, shape.max_tokens);
+}
+
+protocol::OperationArgs operation_args(const detail::BufferState& buffer) {
+  protocol::OperationArgs op;
+  op.map = buffer.map;
+  op.local_map = buffer.local_map;
+  op.local = buffer.local.data();
+  return op;
+}
+
+}  // namespace
+
+protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
+                                        const DispatchInput& input, const DispatchOutput& output,
+                                        const DispatchOptions& options) {
+  const layout::BufferShape& shape = buffer.map.shape;
+  const char* format = to_string(options.format);
+  check_hidden("dispatch format", format, shape.hidden, codec::hidden_multiple(options.format));
+  require(input.x.rank == 2, "x is {}, but must be bf16 [tokens, {}]", text_of(input.x),
+          shape.hidden);
+  check_tensor("x", input.x, {DType::kBFloat16}, {input.x.dim(0), shape.hidden});
+  check_token_count(input.x.dim(0), shape);
+  check_rounds(options.num_rounds, shape);
+  check_workers("send", options.send_workers);
+  check_workers("receive", options.receive_workers);
+
+  protocol::DispatchArgs args;
+  args.op = operation_args(buffer);
+  args.rules.experts = {shape.num_experts, shape.num_ranks, options.num_rounds};
+  args.rules.per_expert = options.fan_out == FanOut::kPerExpert;
+  args.topk = checked_topk(input.topk_idx, shape);
+  require(args.topk.num_tokens == input.x.dim(0), "topk_idx has {} tokens, but x has {}",
+          args.topk.num_tokens, input.x.dim(0));
+  require(!args.rules.per_expert || shape.copies_per_token() >= min_of(args.topk.k, shape.num_local()),
+          "fan-out is per_expert, but the buffer was made without allow_per_expert");
+  const std::int64_t message =
+      layout::MessageShape::of(options.format, shape.hidden).bytes(args.topk.k);
+  require(message <= shape.message_stride(),
+          "dispatch format {} needs messages of {} bytes, but the buffer was made for {} ({} bytes)",
+          format, message, to_string(shape.widest_dispatch), shape.message_stride());
+  if (!input.topk_weights.empty()) {
+    check_tensor("topk_weights", input.topk_weights, {DType::kFloat32},
+                 {args.topk.num_tokens, args.topk.k});
+  }
+  const std::int64_t num_local = shape.num_local();
+  const std::int64_t capacity = shape.row_capacity();
+  const bool is_bf16 = options.format == DispatchFormat::kBf16;
+  check_tensor("output x", output.x, {is_bf16 ? DType::kBFloat16 : DType::kFloat8E4M3},
+               {num_local, capacity, shape.hidden});
+  if (options.format == DispatchFormat::kFp8Ue8m0) {
+    check_tensor("output scales", output.scales, {DType::kInt32},
+                 {num_local, capacity, ceil_div(shape.hidden, 4 * kScaleGroup)});
+  } else if (!is_bf16) {
+    check_tensor("output scales", output.scales, {DType::kFloat32},
+                 {num_local, capacity, shape.hidden / kScaleGroup});
+  }
+  check_tensor("output counts", output.counts, {DType::kInt32}, {num_local});
+  check_optional("output received_total", output.received_total, DType::kInt64, num_local);
+  check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
+
+  args.format = options.format;
+  args.x = input.x.as<const std::uint16_t>();
+  args.weights = input.topk_weights.as<const float>();
+  args.out_x = output.x.as<std::byte>();
+  args.out_scales = output.scales.as<std::byte>();
+  args.out_counts = output.counts.as<std::int32_t>();
+  args.received_total = output.received_total.as<std::int64_t>();
+  args.waited_ns = output.waited_ns.as<std::int64_t>();
+  return args;
+}
+
+protocol::CombineArgs checked_combine(const detail::HandleState& handle, const CombineInput& input,
+                                      const CombineOutput& output, const CombineOptions& options) {
+  const layout::BufferShape& shape = handle.buffer->map.shape;
+  check_hidden("combine format", to_string(options.format), shape.hidden,
+               codec::hidden_multiple(options.format));
+  check_rounds(options.num_rounds, shape);
+  check_workers("send", options.send_workers);
+  check_workers("receive", options.receive_workers);
+  require(options.block_rows >= 1, "block_rows is {}, but must be at least 1", options.block_rows);
+  const bool at_expert_rank = options.reduce == Reduce::kExpertRank;
+  require(!at_expert_rank || handle.has_weights,
+          "reduce is expert_rank, but {} was given no topk_weights to take along",
+          handle.dispatch_name);
+
+  protocol::CombineArgs args;
+  args.op = handle.dispatch.op;
+  args.experts = {shape.num_experts, shape.num_ranks, options.num_rounds};
+  args.topk = handle.dispatch.topk;
+  const std::int64_t tokens = args.topk.num_tokens;
+  if (!at_expert_rank) {
+    check_tensor("topk_weights", input.topk_weights, {DType::kFloat32}, {tokens, args.topk.k});
+  }
+  if (!options.rows_of_one_round) {
+    check_tensor("x", input.x, {DType::kBFloat16},
+                 {shape.num_local(), shape.row_capacity(), shape.hidden});
+  } else if (!input.x.empty()) {
+    check_tensor("x", input.x, {DType::kBFloat16},
+                 {args.experts.per_round(), shape.row_capacity(), shape.hidden});
+  }
+  check_tensor("output x", output.x, {DType::kBFloat16}, {tokens, shape.hidden});
+  check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
+
+  args.format = options.format;
+  args.at_expert_rank = at_expert_rank;
+  args.rows_of_one_round = options.rows_of_one_round;
+  args.block_rows = options.block_rows;
+  args.x = input.x.as<const std::uint16_t>();
+  args.weights = input.topk_weights.as<const float>();
+  args.out = output.x.as<std::uint16_t>();
+  args.waited_ns = output.waited_ns.as<std::int64_t>();
+  return args;
+}
+
+void check_round_rows(const detail::HandleState& handle, const Tensor& rows) {
+  const layout::BufferShape& shape = handle.buffer->map.shape;
+  check_tensor("rows", rows, {DType::kBFloat16},
+               {handle.combine.experts.per_round(), shape.row_capacity(), shape.hidden});
+}
+
+}  // namespace braid::runtime

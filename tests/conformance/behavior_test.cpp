@@ -1,0 +1,302 @@
+// What a buffer refuses, and how it fails: by name, and on every rank.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "braid/buffer.hpp"
+#include "braid/error.hpp"
+#include "support/ranks.hpp"
+
+namespace braid {
+namespace {
+
+using ::testing::HasSubstr;
+
+BufferOptions small_options(const Topology& topology) {
+  BufferOptions options;
+  options.num_experts = 4 * topology.num_ranks;
+  options.max_tokens = 4;
+  options.hidden = 128;
+  options.top_k = 2;
+  options.max_rounds = 2;
+  return options;
+}
+
+// A rank's tensors for one token that names experts 0 and 1.
+struct Io {
+  explicit Io(const Topology& topology)
+      : x(128, 0x3F80),
+        idx{0, 1},
+        weights{0.5F, 0.25F},
+        recv(static_cast<std::size_t>(4 * topology.num_ranks * 4 * 128)),
+        counts(4),
+        out(128) {
+    const std::int64_t capacity = topology.num_ranks * 4;
+    input.x = {x.data(), DType::kBFloat16, {1, 128}};
+    input.topk_idx = {idx.data(), DType::kInt32, {1, 2}};
+    output.x = {recv.data(), DType::kBFloat16, {4, capacity, 128}};
+    output.counts = {counts.data(), DType::kInt32, {4}};
+    options.format = DispatchFormat::kBf16;
+    combine_input.x = output.x;
+    combine_input.topk_weights = {weights.data(), DType::kFloat32, {1, 2}};
+    combine_output.x = {out.data(), DType::kBFloat16, {1, 128}};
+  }
+  std::vector<std::uint16_t> x;
+  std::vector<std::int32_t> idx;
+  std::vector<float> weights;
+  std::vector<std::uint16_t> recv;
+  std::vector<std::int32_t> counts;
+  std::vector<std::uint16_t> out;
+  DispatchInput input;
+  DispatchOutput output;
+  DispatchOptions options;
+  CombineInput combine_input;
+  CombineOutput combine_output;
+  CombineOptions combine_options;
+};
+
+void on_one_rank(const std::function<void(Buffer&, Io&, Stream&)>& function) {
+  const Topology topology{1, 1};
+  const auto failures = testing::run_ranks(topology, {}, [&](Group& group) {
+    Buffer buffer(group, small_options(topology));
+    Io io(topology);
+    Stream stream = Stream::cpu();
+    function(buffer, io, stream);
+  });
+  EXPECT_EQ(failures[0], "");
+}
+
+std::string error_of(const std::function<void()>& function, ErrorCode code) {
+  try {
+    function();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+TEST(Refused, OptionsOfABuffer) {
+  const Topology topology{2, 2};
+  const auto expect = [&](const std::function<void(BufferOptions&)>& change,
+                          const std::string& sentence) {
+    BufferOptions options = small_options(topology);
+    change(options);
+    EXPECT_THAT(error_of([&] { Buffer::plan(topology, options); }, ErrorCode::kInvalidArgument),
+                HasSubstr(sentence));
+  };
+  expect([](BufferOptions& o) { o.num_experts = 7; }, "7 experts are not divisible by 2 ranks");
+  expect([](BufferOptions& o) { o.hidden = 132; }, "hidden is 132, but must be a positive multiple");
+  expect([](BufferOptions& o) { o.top_k = 33; }, "top_k is 33, but must be 1 to 32");
+  expect([](BufferOptions& o) { o.top_k = 9; }, "at most the 8 experts");
+  expect([](BufferOptions& o) { o.max_tokens = 0; }, "max_tokens is 0");
+  expect([](BufferOptions& o) { o.max_rounds = 5; }, "max_rounds is 5");
+  expect([](BufferOptions& o) { o.depth = 0; }, "depth is 0");
+  EXPECT_THAT(error_of([] { Buffer::plan({3, 2}, {}); }, ErrorCode::kInvalidArgument),
+              HasSubstr("3 ranks are not divisible by 2 ranks per node"));
+}
+
+TEST(Refused, OptionsThatDifferBetweenRanks) {
+  const auto failures = testing::run_ranks({2, 2}, {}, [](Group& group) {
+    BufferOptions options = small_options(group.topology());
+    if (group.rank() == 1) options.hidden = 256;
+    Buffer buffer(group, options);
+  });
+  EXPECT_THAT(failures[0], HasSubstr("hidden is 128 on rank 0, but 256 on rank 1"));
+  EXPECT_THAT(failures[1], HasSubstr("hidden is 256 on rank 1, but 128 on rank 0"));
+}
+
+TEST(Refused, InputOfADispatchNothingLost) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    const auto expect = [&](const std::function<void(Io&)>& change, const std::string& sentence) {
+      Io bad({1, 1});
+      change(bad);
+      EXPECT_THAT(error_of([&] { buffer.dispatch_begin(bad.input, bad.output, bad.options); },
+                           ErrorCode::kInvalidArgument),
+                  HasSubstr(sentence));
+    };
+    expect([](Io& b) { b.idx[1] = 4; }, "topk_idx of token 0, choice 1 is 4, but must be -1 to 3");
+    expect([](Io& b) { b.idx[0] = -2; }, "topk_idx of token 0, choice 0 is -2");
+    expect([](Io& b) { b.input.x.shape[1] = 64; }, "x is bf16 [1, 64]");
+    expect([](Io& b) { b.input.x.dtype = DType::kFloat32; }, "x is f32 [1, 128]");
+    expect([](Io& b) { b.input.x.shape[0] = 5; }, "5 tokens are given, but the buffer was made for 4");
+    expect([](Io& b) { b.input.topk_idx.shape[1] = 3; }, "topk_idx names 3 experts a token");
+    expect([](Io& b) { b.output.x.shape[1] = 3; }, "output x is bf16 [4, 3, 128]");
+    expect([](Io& b) { b.output.counts = {}; }, "output counts is not given");
+    expect([](Io& b) { b.options.num_rounds = 3; }, "rounds is 3");
+    expect([](Io& b) { b.options.send_workers = 0; }, "send workers is 0");
+    expect([](Io& b) { b.options.fan_out = FanOut::kPerExpert; }, "without allow_per_expert");
+    expect([](Io& b) { b.options.format = DispatchFormat::kFp8; }, "output x is bf16");
+    expect([](Io& b) { b.input.x.data = nullptr; }, "x has no data");
+    // The buffer lives on, and no handle slot was lost.
+    for (int i = 0; i < 10; ++i) {
+      const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+      buffer.combine(handle, io.combine_input, io.combine_output, io.combine_options, stream);
+      stream.synchronize();
+    }
+    EXPECT_EQ(io.counts[0], 1);
+    EXPECT_EQ(io.out[0], 0x3F40);  // (0.5 + 0.25) * 1
+  });
+}
+
+TEST(Refused, AnOperationBeyondTheDepthByName) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    std::vector<Handle> handles;
+    for (int i = 0; i < 3; ++i) {
+      handles.push_back(buffer.dispatch_begin(io.input, io.output, io.options));
+    }
+    buffer.dispatch_send(handles[0], 0, stream);
+    buffer.dispatch_send(handles[1], 0, stream);
+    const std::string refused =
+        error_of([&] { buffer.dispatch_send(handles[2], 0, stream); }, ErrorCode::kRefused);
+    EXPECT_THAT(refused, HasSubstr("dispatch #3 is refused"));
+    EXPECT_THAT(refused, HasSubstr("dispatch #1, dispatch #2 sent and not yet received"));
+    buffer.dispatch_receive(handles[0], 0, stream);
+    buffer.dispatch_send(handles[2], 0, stream);
+    buffer.dispatch_receive(handles[1], 0, stream);
+    buffer.dispatch_receive(handles[2], 0, stream);
+    stream.synchronize();
+  });
+}
+
+TEST(Refused, PhasesOutOfOrder) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    io.options.num_rounds = 2;
+    Handle handle = buffer.dispatch_begin(io.input, io.output, io.options);
+    const auto refused = [](const std::function<void()>& call) {
+      return error_of(call, ErrorCode::kRefused);
+    };
+    EXPECT_THAT(error_of([&] { buffer.dispatch_send(handle, 1, stream); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("round 1 is to be sent, but the next one is 0"));
+    EXPECT_THAT(refused([&] { buffer.dispatch_receive(handle, 0, stream); }),
+                HasSubstr("was not sent"));
+    EXPECT_THAT(refused([&] {
+                  buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
+                }),
+                HasSubstr("0 of its 2 rounds were received"));
+    for (int round = 0; round < 2; ++round) buffer.dispatch_send(handle, round, stream);
+    EXPECT_THAT(refused([&] { buffer.dispatch_send(handle, 2, stream); }),
+                HasSubstr("all 2 rounds were sent already"));
+    for (int round = 0; round < 2; ++round) buffer.dispatch_receive(handle, round, stream);
+    EXPECT_THAT(refused([&] { buffer.combine_send(handle, 0, stream); }),
+                HasSubstr("has no combine that was begun"));
+    buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
+    EXPECT_THAT(refused([&] {
+                  buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
+                }),
+                HasSubstr("was not received yet"));
+    EXPECT_THAT(refused([&] { buffer.combine_receive(handle, stream); }),
+                HasSubstr("0 of its 1 rounds were sent"));
+    CombineOptions expert_rank;
+    expert_rank.reduce = Reduce::kExpertRank;
+    buffer.combine_send(handle, 0, stream);
+    buffer.combine_receive(handle, stream);
+    EXPECT_THAT(error_of([&] {
+                           buffer.combine_begin(handle, io.combine_input, io.combine_output,
+                                                expert_rank);
+                         },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("was given no topk_weights to take along"));
+    stream.synchronize();
+  });
+}
+
+TEST(Refused, AHandleOfAnotherBufferAndOneHandleTooMany) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    Buffer other(buffer.group(), buffer.options());
+    Handle handle = buffer.dispatch_begin(io.input, io.output, io.options);
+    EXPECT_THAT(error_of([&] { other.dispatch_send(handle, 0, stream); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("is of another buffer"));
+    EXPECT_THAT(error_of([&] { buffer.dispatch_send({}, 0, stream); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("the handle is empty"));
+    Stream none;
+    std::vector<Handle> handles;
+    for (int i = 0; i < 3; ++i) {
+      handles.push_back(buffer.dispatch_begin(io.input, io.output, io.options));
+    }
+    EXPECT_THAT(error_of([&] { buffer.dispatch_begin(io.input, io.output, io.options); },
+                         ErrorCode::kRefused),
+                HasSubstr("all 4 handle slots are taken"));
+    handles.clear();
+    EXPECT_TRUE(buffer.dispatch_begin(io.input, io.output, io.options).valid());
+  });
+}
+
+TEST(Fails, ARankThatDoesNotComeIsNamedOnEveryOther) {
+  for (const Topology& topology : {Topology{4, 4}, Topology{4, 2}}) {
+    GroupOptions options;
+    options.timeout_ms = 300;
+    const auto failures = testing::run_ranks(topology, options, [&](Group& group) {
+      Buffer buffer(group, small_options(topology));
+      if (group.rank() == 2) return;  // never dispatches
+      Io io(topology);
+      Stream stream = Stream::cpu();
+      const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+      try {
+        stream.synchronize();
+      } catch (const Error& error) {
+        EXPECT_TRUE(error.code() == ErrorCode::kTimeout || error.code() == ErrorCode::kPeerFailed);
+        // The group is ended: later calls say the same, and don't wait again.
+        Stream fresh = Stream::cpu();
+        EXPECT_THROW(buffer.dispatch_begin(io.input, io.output, io.options), Error);
+        EXPECT_THROW(group.check(), Error);
+        throw;
+      }
+    });
+    for (const std::size_t rank : {0U, 1U, 3U}) {
+      EXPECT_THAT(failures[rank], HasSubstr("rank 2 did not answer"));
+      EXPECT_THAT(failures[rank], HasSubstr("dispatch receive, round 0"));
+    }
+    EXPECT_EQ(failures[2], "");
+  }
+}
+
+TEST(Fails, ARankThatStopsBeforeCombineIsNamed) {
+  const Topology topology{3, 3};
+  GroupOptions options;
+  options.timeout_ms = 300;
+  const auto failures = testing::run_ranks(topology, options, [&](Group& group) {
+    Buffer buffer(group, small_options(topology));
+    Io io(topology);
+    Stream stream = Stream::cpu();
+    const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+    stream.synchronize();
+    if (group.rank() == 1) return;
+    buffer.combine(handle, io.combine_input, io.combine_output, io.combine_options, stream);
+    stream.synchronize();
+  });
+  for (const std::size_t rank : {0U, 2U}) {
+    EXPECT_THAT(failures[rank], HasSubstr("rank 1 did not answer"));
+    EXPECT_THAT(failures[rank], HasSubstr("combine"));
+  }
+}
+
+TEST(Plan, RegionsFollowEachOtherAndAddUp) {
+  const Topology topology{8, 4};
+  BufferOptions options;
+  options.num_experts = 256;
+  options.max_tokens = 128;
+  options.hidden = 7168;
+  options.top_k = 8;
+  const MemoryPlan plan = Buffer::plan(topology, options);
+  std::uint64_t end = 0;
+  for (const MemoryRegion& region : plan.symmetric) {
+    EXPECT_GE(region.offset, end);
+    EXPECT_LT(region.offset - end, 4096U);
+    EXPECT_EQ(region.offset % 4096, 0U);
+    end = region.offset + region.bytes;
+  }
+  EXPECT_LE(end, plan.symmetric_bytes);
+  EXPECT_LT(plan.symmetric_bytes - end, 4096U);
+  // 128 slots of 8 ranks of 14336 + 16 + 8*16 bytes, rounded up to 128, twice.
+  EXPECT_EQ(plan.symmetric.back().bytes, 2U * 8 * 128 * 14592);
+}
+
+}  // namespace
+}  // namespace braid
