@@ -5,6 +5,7 @@
 #include "base/check.hpp"
 #include "base/env.hpp"
 #include "runtime/group_backend.hpp"
+#include "runtime/process_group.hpp"
 #include "runtime/thread_group.hpp"
 
 namespace braid {
@@ -30,6 +31,29 @@ std::vector<Group> Group::threads(const Topology& topology, const GroupOptions& 
     groups.emplace_back(std::move(backend));
   }
   return groups;
+}
+
+Group Group::from_environment(const GroupOptions& options) {
+  // Read afresh: a launcher that lives in the same process may have set them just now.
+  const Environment env = read_environment();
+  require(env.rank.has_value(), "environment variable RANK is not set, but must be this rank");
+  require(env.world_size.has_value(),
+          "environment variable WORLD_SIZE is not set, but must be the number of ranks");
+  const Topology topology{*env.world_size, env.local_world_size.value_or(*env.world_size)};
+  require(topology.num_ranks == 1 || env.master_port.has_value(),
+          "environment variable MASTER_PORT is not set, but must be the port that rank 0 listens "
+          "at");
+  return connect(*env.rank, topology, env.master_addr, env.master_port.value_or(1), options);
+}
+
+Group Group::connect(int rank, const Topology& topology, const std::string& address, int port,
+                     const GroupOptions& options) {
+  validate(topology);
+  require(rank >= 0 && rank < topology.num_ranks, "rank is {}, but must be 0 to {}", rank,
+          topology.num_ranks - 1);
+  require(port >= 1 && port <= 65535, "port is {}, but must be 1 to 65535", port);
+  return Group(std::make_shared<detail::ProcessGroup>(
+      detail::Meeting{rank, topology, address, port, timeout_of(options, read_environment())}));
 }
 
 int Group::rank() const { return backend_->rank(); }

@@ -99,7 +99,14 @@ struct CpuStream::State {
   }
 
   void execute(Operation& operation, WorkerPool& pool) {
-    if (auto* reach = std::get_if<Reach>(&operation)) return reach->event->reach(failure);
+    if (auto* reach = std::get_if<Reach>(&operation)) {
+      {
+        // Before the event: who has waited for it finds the stream idle, and record() cheap.
+        const std::lock_guard lock(mutex);
+        busy = false;
+      }
+      return reach->event->reach(failure);
+    }
     if (failure) return;
     try {
       if (auto* call = std::get_if<Call>(&operation)) {

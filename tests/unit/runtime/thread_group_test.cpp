@@ -5,47 +5,23 @@
 #include <chrono>
 #include <functional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "braid/error.hpp"
 #include "braid/group.hpp"
 #include "runtime/group_backend.hpp"
-#include "transport/shm.hpp"
+#include "unit/runtime/ranks.hpp"
 
 namespace braid {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using testing::expect_all_well;
+using testing::Outcome;
 
-struct Outcome {
-  std::string sentence;  // what the rank's function threw
-  ErrorCode code = ErrorCode::kInternal;
-  Clock::duration time{};
-};
-
-// function on every rank of groups, each in a thread of its own.
 std::vector<Outcome> on_all(std::vector<Group>& groups,
                             const std::function<void(Group&)>& function) {
-  std::vector<Outcome> outcomes(groups.size());
-  std::vector<std::jthread> threads;
-  for (std::size_t rank = 0; rank < groups.size(); ++rank) {
-    threads.emplace_back([&, rank] {
-      const auto start = Clock::now();
-      try {
-        function(groups[rank]);
-      } catch (const Error& error) {
-        outcomes[rank] = {error.what(), error.code(), {}};
-      }
-      outcomes[rank].time = Clock::now() - start;
-    });
-  }
-  threads.clear();
-  return outcomes;
-}
-
-void expect_all_well(const std::vector<Outcome>& outcomes) {
-  for (const auto& outcome : outcomes) EXPECT_EQ(outcome.sentence, "");
+  return testing::on_ranks(static_cast<int>(groups.size()),
+                           [&](int rank) { function(groups[static_cast<std::size_t>(rank)]); });
 }
 
 TEST(ThreadGroup, GathersByRankManyTimes) {
