@@ -28,6 +28,12 @@ BRAID_HD constexpr T max_of(T a, T b) {
   return a < b ? b : a;
 }
 
+// Of numbers that aren't negative. A GPU divides 64 bits in a long subroutine.
+BRAID_HD constexpr std::int64_t quotient(std::int64_t value, std::int64_t divisor) {
+  if ((value | divisor) >> 32 != 0) return value / divisor;
+  return static_cast<std::uint32_t>(value) / static_cast<std::uint32_t>(divisor);
+}
+
 // A half-open range of work, and its share for one of several workers: contiguous, in order, the
 // first shares one longer where it does not divide.
 struct Range {
@@ -37,8 +43,8 @@ struct Range {
 };
 
 BRAID_HD constexpr Range share_of(std::int64_t count, std::int64_t part, std::int64_t num_parts) {
-  const std::int64_t base = count / num_parts;
-  const std::int64_t longer = count % num_parts;
+  const std::int64_t base = quotient(count, num_parts);
+  const std::int64_t longer = count - base * num_parts;
   const std::int64_t begin = part * base + min_of(part, longer);
   return {begin, begin + base + (part < longer ? 1 : 0)};
 }

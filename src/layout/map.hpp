@@ -49,7 +49,9 @@ struct BufferMap {
   std::int64_t notice_stride = 0;   // one source's words: [Le] rows, [G] messages, namings
   std::int64_t arrived_stride = 0;  // one source's words, one a slot
   std::int64_t signal_stride = 0;   // one source's words: [2 kinds][G]
+  std::int64_t slots_per_source = 0, message_stride = 0, combine_stride = 0;  // as in the shape
   std::int64_t dispatch_bytes = 0, combine_bytes = 0;  // what each needs of a depth's data
+  std::int64_t depth_bytes = 0;
   std::int64_t total_bytes = 0;
 
   BRAID_HD static constexpr BufferMap of(const BufferShape& shape) {
@@ -73,16 +75,17 @@ struct BufferMap {
     map.combine_arrived = place(depth * shape.combine_slots() * kWordBytes);
     map.signal_stride = round_up(kNumSignals * shape.max_rounds * kWordBytes, kFlagLine);
     map.signals = place(depth * ranks * map.signal_stride);
-    map.dispatch_bytes = ranks * shape.slots_per_source() * shape.message_stride();
-    map.combine_bytes = shape.combine_slots() * shape.combine_stride();
-    map.data = place(depth * map.depth_bytes());
+    map.slots_per_source = shape.slots_per_source();
+    map.message_stride = shape.message_stride();
+    map.combine_stride = shape.combine_stride();
+    map.dispatch_bytes = ranks * map.slots_per_source * map.message_stride;
+    map.combine_bytes = shape.combine_slots() * map.combine_stride;
+    map.depth_bytes = round_up(max_of(map.dispatch_bytes, map.combine_bytes), kRegionAlignment);
+    map.data = place(depth * map.depth_bytes);
     map.total_bytes = at;
     return map;
   }
 
-  BRAID_HD constexpr std::int64_t depth_bytes() const {
-    return round_up(max_of(dispatch_bytes, combine_bytes), kRegionAlignment);
-  }
   // `reporter` writes its own line of every peer's control region.
   BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
     return control.offset + reporter * kFlagLine;
@@ -114,11 +117,10 @@ struct BufferMap {
            (static_cast<int>(signal) * shape.max_rounds + round) * kWordBytes;
   }
   BRAID_HD constexpr std::int64_t message(int depth_idx, int source, std::int64_t slot) const {
-    return data.offset + depth_idx * depth_bytes() +
-           (source * shape.slots_per_source() + slot) * shape.message_stride();
+    return data.offset + depth_idx * depth_bytes + (source * slots_per_source + slot) * message_stride;
   }
   BRAID_HD constexpr std::int64_t combine_row(int depth_idx, std::int64_t slot) const {
-    return data.offset + depth_idx * depth_bytes() + slot * shape.combine_stride();
+    return data.offset + depth_idx * depth_bytes + slot * combine_stride;
   }
 };
 

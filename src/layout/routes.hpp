@@ -25,9 +25,13 @@ struct TopK {
 
   BRAID_HD int expert(std::int64_t token, int choice) const {
     const std::int64_t at = token * k + choice;
-    const std::int64_t value = is_int64 ? static_cast<const std::int64_t*>(idx)[at]
-                                        : static_cast<const std::int32_t*>(idx)[at];
-    return value >= 0 && value < num_experts ? static_cast<int>(value) : -1;
+    // As unsigned, what is negative is out of range too.
+    if (is_int64) {
+      const std::uint64_t value = static_cast<const std::uint64_t*>(idx)[at];
+      return value < static_cast<std::uint64_t>(num_experts) ? static_cast<int>(value) : -1;
+    }
+    const std::uint32_t value = static_cast<const std::uint32_t*>(idx)[at];
+    return value < static_cast<std::uint32_t>(num_experts) ? static_cast<int>(value) : -1;
   }
 };
 
@@ -40,26 +44,23 @@ struct TopKRow {
 
 struct RouteRules {
   ExpertMap experts;  // with dispatch's number of rounds
-  bool per_expert = false;
-
-  // Choices with the same key share one message.
-  BRAID_HD constexpr int key(int expert) const {
-    return per_expert ? expert : experts.rank_of(expert);
-  }
+  bool per_expert = false;  // a message for each expert, not for each rank
 };
 
 // Where one choice of one token goes.
 struct ChoicePlan {
   std::int32_t expert = -1;         // -1: no route; nothing else is set then
   std::int32_t rank = 0;
-  std::int32_t round = 0;           // of the expert
   std::int32_t message_round = 0;   // first round of its message's experts; the message goes then
   std::int32_t first_choice = 0;    // of this token that names the same expert
-  bool leads = false;               // first choice of its message
+  std::int32_t leader = 0;          // first choice of its message
+  std::int32_t position = 0;        // among the choices of its message
+  std::int32_t named = 0;           // choices of its message
   std::uint32_t row = 0;
   std::uint32_t list_pos = 0;
   std::uint32_t slot = 0;           // of its message; set where leads
 
+  BRAID_HD bool leads() const { return expert >= 0 && position == 0; }
   BRAID_HD bool repeats(int choice) const { return first_choice != choice; }
 };
 
@@ -83,27 +84,33 @@ struct RouteCounts {
 };
 
 // The part of a choice's plan that follows from its token alone. experts[choice] is one of the
-// token's k experts, -1 where there is none.
+// token's k experts, -1 where there is none. It divides once, not once a choice: every thread of a
+// GPU's worker is here for a choice or two of its own, and divisions were most of its time.
 template <class Experts>
 BRAID_HD ChoicePlan plan_from_token(const RouteRules& rules, const Experts& experts, int k,
                                     int choice) {
   ChoicePlan plan;
   plan.expert = experts[choice];
   if (plan.expert < 0) return plan;
-  plan.rank = rules.experts.rank_of(plan.expert);
-  plan.round = rules.experts.round_of(plan.expert);
-  plan.message_round = plan.round;
+  const int num_local = rules.experts.num_local();
+  plan.rank = plan.expert / num_local;
   plan.first_choice = choice;
-  plan.leads = true;
-  const int key = rules.key(plan.expert);
+  plan.leader = choice;
+  // The experts that share a message are neighbors.
+  const int first = rules.per_expert ? plan.expert : plan.rank * num_local;
+  const int end = first + (rules.per_expert ? 1 : num_local);
+  int lowest = plan.expert;
   for (int other = 0; other < k; ++other) {
     const int expert = experts[other];
-    if (expert < 0 || other == choice) continue;
-    if (other < plan.first_choice && expert == plan.expert) plan.first_choice = other;
-    if (rules.key(expert) == key) {
-      if (other < choice) plan.leads = false;
-      plan.message_round = min_of(plan.message_round, rules.experts.round_of(expert));
-    }
+    if (expert < first || expert >= end) continue;
+    ++plan.named;
+    if (other < choice) ++plan.position;
+    plan.leader = min_of(plan.leader, other);
+    if (expert == plan.expert) plan.first_choice = min_of(plan.first_choice, other);
+    lowest = min_of(lowest, expert);
+  }
+  if (rules.experts.num_rounds > 1) {
+    plan.message_round = rules.experts.round_of_local(lowest - plan.rank * num_local);
   }
   return plan;
 }
@@ -114,19 +121,39 @@ template <class Add>
 BRAID_HD void count_choice(const RouteRules& rules, const ChoicePlan& plan, int choice,
                            const RouteCounts& counts, Add&& add) {
   if (plan.expert < 0) return;
-  add(counts.namings + plan.rank, 1U);
   if (!plan.repeats(choice)) add(counts.rows + plan.expert, 1U);
-  if (plan.leads) {
-    add(counts.messages + std::int64_t{plan.rank} * rules.experts.num_rounds + plan.message_round,
-        1U);
-  }
+  if (!plan.leads()) return;
+  add(counts.namings + plan.rank, static_cast<std::uint32_t>(plan.named));
+  add(counts.messages + std::int64_t{plan.rank} * rules.experts.num_rounds + plan.message_round,
+      1U);
 }
 
-// The rest of a plan: its places. `plans` holds plan_from_token of all k choices; `before` counts
-// all earlier tokens, `total` all tokens.
-BRAID_HD inline void place_choice(const RouteRules& rules, const ChoicePlan* plans, int choice,
-                                  const RouteCounts& before, const RouteCounts& total,
-                                  ChoicePlan& plan) {
+// A message for each expert: this token's earlier messages to the rank in the message's round, and
+// its earlier namings there.
+struct Earlier {
+  std::uint32_t messages = 0;
+  std::uint32_t namings = 0;
+};
+template <class Experts>
+BRAID_HD Earlier earlier_choices(const RouteRules& rules, const Experts& experts, int choice,
+                                 const ChoicePlan& plan) {
+  Earlier earlier;
+  for (int other = 0; other < choice; ++other) {
+    if (experts[other] < 0 || rules.experts.rank_of(experts[other]) != plan.rank) continue;
+    ++earlier.namings;
+    if (rules.experts.round_of(experts[other]) != plan.message_round) continue;
+    bool leads = true;
+    for (int first = 0; first < other; ++first) leads = leads && experts[first] != experts[other];
+    if (leads) ++earlier.messages;
+  }
+  return earlier;
+}
+
+// The rest of a plan: its places. `before` counts all earlier tokens, `total` all tokens (its
+// messages are read where there are several rounds).
+template <class Experts>
+BRAID_HD void place_choice(const RouteRules& rules, const Experts& experts, int choice,
+                           const RouteCounts& before, const RouteCounts& total, ChoicePlan& plan) {
   if (plan.expert < 0) return;
   plan.row = before.rows[plan.expert];
   plan.list_pos = before.namings[plan.rank];
@@ -135,10 +162,12 @@ BRAID_HD inline void place_choice(const RouteRules& rules, const ChoicePlan* pla
   for (int round = 0; round < plan.message_round; ++round) {
     plan.slot += total.messages[first + round];
   }
-  for (int other = 0; other < choice; ++other) {
-    if (plans[other].expert < 0 || plans[other].rank != plan.rank) continue;
-    ++plan.list_pos;
-    if (plans[other].leads && plans[other].message_round == plan.message_round) ++plan.slot;
+  if (rules.per_expert) {
+    const Earlier earlier = earlier_choices(rules, experts, choice, plan);
+    plan.list_pos += earlier.namings;
+    plan.slot += earlier.messages;
+  } else {
+    plan.list_pos += static_cast<std::uint32_t>(plan.position);
   }
 }
 

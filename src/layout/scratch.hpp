@@ -14,27 +14,30 @@ BRAID_HD constexpr std::int64_t after(std::int64_t at, std::int64_t bytes) {
 }
 }  // namespace detail
 
+// Whose plans are kept: the token that is planned, the one that is sent, the one on its way.
+inline constexpr int kPlannedTokens = 3;
+
 struct DispatchSendScratch {
   std::int64_t before = 0;     // RouteCounts of the tokens before this worker's
   std::int64_t total = 0;      // RouteCounts of all tokens
   std::int64_t experts = 0;    // [k] i32: the token at hand
-  std::int64_t plans = 0;      // [k] ChoicePlan
-  std::int64_t messages = 0;   // [warps] of header and k placements
+  std::int64_t plans = 0;      // [kPlannedTokens][k] ChoicePlan
+  std::int64_t messages = 0;   // [k] of header and k placements: by the choice that leads it
   std::int64_t words = 0;      // [Le + G + 1] Word
   std::int64_t message_bytes = 0;
   std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr DispatchSendScratch of(const ExpertMap& experts, int k, int num_warps) {
+  BRAID_HD static constexpr DispatchSendScratch of(const ExpertMap& experts, int k) {
     DispatchSendScratch scratch;
     const std::int64_t counts = RouteCounts::size(experts) * 4;
     scratch.total = detail::after(0, counts);
     scratch.experts = detail::after(scratch.total, counts);
     scratch.plans = detail::after(scratch.experts, k * std::int64_t{4});
     scratch.messages =
-        detail::after(scratch.plans, k * static_cast<std::int64_t>(sizeof(ChoicePlan)));
+        detail::after(scratch.plans, kPlannedTokens * k * static_cast<std::int64_t>(sizeof(ChoicePlan)));
     scratch.message_bytes = static_cast<std::int64_t>(sizeof(MessageHeader)) +
                             k * static_cast<std::int64_t>(sizeof(Placement));
-    scratch.words = scratch.messages + num_warps * scratch.message_bytes;
+    scratch.words = scratch.messages + k * scratch.message_bytes;
     scratch.bytes = detail::after(
         scratch.words, (experts.num_local() + experts.num_rounds + std::int64_t{1}) * kWordBytes);
     return scratch;
@@ -73,8 +76,8 @@ struct SumScratch {
   }
 };
 
-BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k, int num_warps) {
-  return max_of(max_of(DispatchSendScratch::of(experts, k, num_warps).bytes,
+BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
+  return max_of(max_of(DispatchSendScratch::of(experts, k).bytes,
                        DispatchReceiveScratch::of(experts).bytes),
                 SumScratch::of(k).bytes);
 }

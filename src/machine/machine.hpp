@@ -1,15 +1,19 @@
 // The vocabulary that roles are written in. A machine is one thread's view of a rank: on a CPU a
 // worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
 //
-// Collective calls: sync_warp, wait_warp, stage, stage_row, send, write, copy, drain by all lanes of
-// a warp together; sync_worker, all_workers_done, stage_encoded, stage_sum, weighted_sum by all
-// threads of a worker together. The rest is a single thread's. What a worker staged is for all its
-// warps (stage_encoded and stage_sum end with the worker in step) until it stages again; what a
-// warp staged is its own until it stages again.
+// Collective calls: sync_warp, wait_warp, last_worker, stage, stage_row, drain by all lanes of a
+// warp together; sync_worker, stage_encoded, stage_sum, weighted_sum by all threads of a worker
+// together. The rest is a single thread's.
+//
+// What a warp staged is its own until it stages again. What a worker staged is for all its warps:
+// stage_encoded and stage_sum end with the worker in step. Rows of stage_encoded alternate between
+// two places: a warp may still be sending one while others stage the next, and has issued and
+// drained its sends of it before it stages the one after that.
 //
 // Memory order. `raise` is a release store at system scope: what the raising warp wrote, sent and
 // drained before it is seen by whoever waits for it (wait acquires). What other warps of the worker
-// wrote is covered only after sync_worker, what other workers wrote only after all_workers_done.
+// wrote is covered only after sync_worker, what other workers wrote only after last_worker. `post`
+// promises nothing but the word itself.
 #pragma once
 
 #include <concepts>
@@ -32,12 +36,22 @@ enum class Operation : std::int32_t {
   kCombineReceive,
 };
 
+// Which epochs of a flag end a wait. A flag that moves on without its waiters needs kAtLeast: a
+// worker that comes late to a send may find that the peer has received this very operation already.
+enum class Until : std::int32_t { kExactly, kAtLeast };
+
 // Who waits for whom, and why: what a timeout reports.
 struct WaitTag {
   Operation operation = Operation::kNone;
   std::int32_t round = 0;
   std::int32_t peer = 0;  // the rank that would raise the flag
+  Until until = Until::kExactly;
 };
+
+BRAID_HD constexpr bool is_reached(Word seen, std::uint32_t epoch, const WaitTag& tag) {
+  const std::uint32_t ahead = layout::epoch_of(seen) - epoch;  // modulo 2^32
+  return ahead == 0 || (tag.until == Until::kAtLeast && ahead < 1U << 31);
+}
 
 struct WaitResult {
   bool reached = false;
@@ -75,7 +89,7 @@ template <class M>
 concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::int64_t n,
                            const Word* flag, Word word, std::uint32_t* counter, int rank,
                            WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
-                           const std::uint16_t* row, std::int64_t* total) {
+                           const std::uint16_t* row, std::int64_t* total, void (*each)(int)) {
   // Where this thread is.
   { m.rank() } -> std::same_as<int>;
   { m.worker() } -> std::same_as<int>;
@@ -86,13 +100,17 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   { m.num_lanes() } -> std::same_as<int>;
   { m.thread() } -> std::same_as<int>;  // in its worker
   { m.num_threads() } -> std::same_as<int>;
+  // Calls f(i) for each i in [0, n), shared out over the warp's lanes or the worker's threads.
+  m.for_lanes(1, each);
+  m.for_threads(1, each);
   m.sync_warp();
   m.sync_worker();
   // The worker's shared memory for a role's tables (layout/scratch.hpp).
   { m.scratch() } -> std::same_as<std::byte*>;
   m.scratch_add(counter, 1U);  // atomic among the worker's threads
-  // True in all threads of the last worker of a phase to come here; the counter starts over.
-  { m.all_workers_done(counter) } -> std::same_as<bool>;
+  // After sync_worker, one warp of each worker: true in the last worker of a phase to come here,
+  // which has then seen what all of them did; the counter starts over.
+  { m.last_worker(counter) } -> std::same_as<bool>;
 
   // Reach. local() is this rank's symmetric block.
   { m.local() } -> std::same_as<std::byte*>;
@@ -105,12 +123,15 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // Whether this rank or a peer has failed, as of the worker's last sync_worker: its threads agree.
   { m.failed() } -> std::same_as<bool>;
   m.raise(rank, n, word);       // at a reachable rank: the flag at offset n of its block
+  m.post(rank, n, word);        // the same for a word that stands for itself alone
   m.signal(rank, id, n, word);  // at an unreachable one: seen after all puts of the operation `id`
 
   // Bytes to a rank's block: stores where it is reachable, puts of operation `id` elsewhere.
+  m.prefetch(row, 1);  // a row of that many channels will be staged soon: a hint
   { m.stage(source, n) } -> std::same_as<Staged>;
   { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
-  { m.stage_encoded(DispatchFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  // The first n warps share the work; the others only meet them at its end.
+  { m.stage_encoded(DispatchFormat::kBf16, row, 1, 1) } -> std::same_as<Staged>;
   { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
   m.send(staged, rank, id, n);                 // all of it, to the rank's block at offset n
   m.write(source, n, rank, id, n);             // from scratch; bytes, rank, operation, offset

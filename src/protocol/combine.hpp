@@ -48,9 +48,11 @@ BRAID_HD void send_home(M& m, const CombineArgs& a, const machine::Staged& stage
                         const RowOrigin& home, int round, std::uint32_t epoch) {
   const int depth = depth_of(a.op, epoch);
   const int rank = static_cast<int>(home.rank);
-  m.send(staged, rank, operation_id(epoch, Phase::kCombineSend, round),
-         a.op.map.combine_row(depth, home.slot));
-  m.count_message(rank);
+  if (m.lane() == 0) {
+    m.send(staged, rank, operation_id(epoch, Phase::kCombineSend, round),
+           a.op.map.combine_row(depth, home.slot));
+    m.count_message(rank);
+  }
   m.drain();
   if (m.lane() == 0 && m.reachable(rank)) {
     m.raise(rank, a.op.map.combine_flag(depth, home.slot), layout::make_word(epoch, 0));
@@ -151,14 +153,14 @@ BRAID_HD void send_sums(M& m, const CombineArgs& a, int round, std::uint32_t epo
 template <Machine M>
 BRAID_HD void await_signals(M& m, const CombineArgs& a, std::uint32_t epoch, bool reachable) {
   const int rounds = a.experts.num_rounds;
-  for (int i = m.thread(); i < a.experts.num_ranks * rounds; i += m.num_threads()) {
+  m.for_threads(a.experts.num_ranks * rounds, [&](int i) {
     const WaitTag tag{Operation::kCombineReceive, i % rounds, i / rounds};
-    if (!is_active(a.op, tag.peer) || m.reachable(tag.peer) != reachable) continue;
+    if (!is_active(a.op, tag.peer) || m.reachable(tag.peer) != reachable) return;
     const auto* flag = reinterpret_cast<const Word*>(
         m.local() + a.op.map.signal_flag(layout::Signal::kCombine, depth_of(a.op, epoch), tag.peer,
                                          tag.round));
     m.wait(flag, epoch, tag, a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
-  }
+  });
 }
 
 // Waits for this choice's row, if it is one that comes; then it is a term of the token's sum.
@@ -192,13 +194,13 @@ template <Machine M>
 BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, std::int64_t token,
                           std::uint32_t epoch) {
   const int k = a.topk.k;
-  for (int choice = m.thread(); choice < k; choice += m.num_threads()) {
+  m.for_threads(k, [&](int choice) {
     tables.experts[choice] = a.topk.expert(token, choice);
-  }
+  });
   m.sync_worker();
-  for (int choice = m.thread(); choice < k; choice += m.num_threads()) {
+  m.for_threads(k, [&](int choice) {
     tables.rows[choice] = nullptr;
-    if (!await_choice(m, a, tables.experts, token, choice, epoch)) continue;
+    if (!await_choice(m, a, tables.experts, token, choice, epoch)) return;
     int named = choice;
     for (int other = choice - 1; other >= 0 && !a.at_expert_rank; --other) {
       if (tables.experts[other] == tables.experts[choice]) named = other;
@@ -206,7 +208,7 @@ BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, s
     tables.rows[choice] =
         m.local() + a.op.map.combine_row(depth_of(a.op, epoch), token * k + named);
     tables.weights[choice] = a.at_expert_rank ? 1.0F : a.weights[token * k + choice];
-  }
+  });
   m.sync_worker();
   if (m.thread() == 0) {
     std::uint32_t count = 0;
@@ -226,8 +228,9 @@ BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, s
 template <Machine M>
 BRAID_HD void combine_send(M& m, const CombineArgs& a, int round) {
   const std::uint32_t epoch =
-      open_send(m, a.op, record_of(a.op).combine_epoch,
-                WaitTag{Operation::kCombineSend, round, 0}, a.waited_ns);
+      epoch_of_send(a.op, record_of(a.op).combine_epoch, round);
+  await_depth(m, a.op, epoch, WaitTag{Operation::kCombineSend, round, 0}, a.waited_ns);
+  m.sync_worker();
   if (!m.failed()) {
     if (a.at_expert_rank) {
       detail::send_sums(m, a, round, epoch);
@@ -235,8 +238,10 @@ BRAID_HD void combine_send(M& m, const CombineArgs& a, int round) {
       detail::send_rows(m, a, round, epoch);
     }
   }
-  close_send(m, a.op, {layout::Signal::kCombine, Phase::kCombineSend, round, epoch,
-                       &record_of(a.op).combine_epoch});
+  m.sync_worker();
+  if (m.warp() != 0 || !last_of(m, a.op, Phase::kCombineSend)) return;
+  end_send(m, a.op, {layout::Signal::kCombine, Phase::kCombineSend, round, epoch,
+                     &record_of(a.op).combine_epoch});
 }
 
 // The receive of all rounds. Every worker of the rank runs it; collective over the worker.
@@ -257,7 +262,9 @@ BRAID_HD void combine_receive(M& m, const CombineArgs& a) {
   }
   // Every peer came this far, also one that had nothing for this rank.
   if (m.worker() == 0) detail::await_signals(m, a, epoch, true);
-  close_receive(m, a.op, Phase::kCombineReceive, epoch, true);
+  m.sync_worker();
+  if (m.warp() != 0 || !last_of(m, a.op, Phase::kCombineReceive)) return;
+  end_receive(m, a.op, Phase::kCombineReceive, epoch);
 }
 
 }  // namespace braid::protocol

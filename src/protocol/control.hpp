@@ -32,26 +32,36 @@ BRAID_HD constexpr std::uint64_t operation_id(std::uint32_t epoch, Phase phase, 
          static_cast<std::uint64_t>(round);
 }
 
-// The epoch of an operation's send. Its first round takes the next one and waits until every peer
-// has received what this depth held before, D operations ago. Collective over the worker; all
-// threads get the same, and m.failed() tells whether a peer did not come.
+// The epoch of an operation's send: its first round takes the next one.
+BRAID_HD inline std::uint32_t epoch_of_send(const OperationArgs& op, std::uint32_t recorded_epoch,
+                                            int round) {
+  return round > 0 ? recorded_epoch : state_of(op).epoch + 1;
+}
+
+// Before anything of the operation is written: waits until every peer has received what this depth
+// held before, D operations ago. All of the worker's threads call it; after the next sync_worker
+// m.failed() tells whether a peer did not come.
 template <Machine M>
-BRAID_HD std::uint32_t open_send(M& m, const OperationArgs& op, std::uint32_t recorded_epoch,
-                                 WaitTag tag, std::int64_t* waited_ns) {
-  if (tag.round > 0) return recorded_epoch;
-  const std::uint32_t epoch = state_of(op).epoch + 1;
+BRAID_HD void await_depth(M& m, const OperationArgs& op, std::uint32_t epoch, WaitTag tag,
+                          std::int64_t* waited_ns) {
   const auto depth = static_cast<std::uint32_t>(op.map.shape.depth);
-  if (epoch > depth) {
-    for (int peer = m.thread(); peer < op.map.shape.num_ranks; peer += m.num_threads()) {
-      if (!is_active(op, peer)) continue;
-      tag.peer = peer;
-      const auto* flag = reinterpret_cast<const Word*>(
-          m.local() + op.map.received_flag(depth_of(op, epoch), peer));
-      m.wait(flag, epoch - depth, tag, waited_ns == nullptr ? nullptr : waited_ns + peer);
-    }
+  if (tag.round > 0 || epoch <= depth) return;
+  // This flag moves on: a late worker may find that the peer has received this operation already.
+  m.for_threads(op.map.shape.num_ranks, [&](int peer) {
+    if (!is_active(op, peer)) return;
+    const auto* flag = reinterpret_cast<const Word*>(
+        m.local() + op.map.received_flag(depth_of(op, epoch), peer));
+    m.wait(flag, epoch - depth, WaitTag{tag.operation, tag.round, peer, machine::Until::kAtLeast},
+           waited_ns == nullptr ? nullptr : waited_ns + peer);
+  });
+}
+
+template <Machine M>
+BRAID_HD bool all_reachable(const M& m, int num_ranks) {
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    if (!m.reachable(rank)) return false;
   }
-  m.sync_worker();
-  return epoch;
+  return true;
 }
 
 struct SendEnd {
@@ -62,13 +72,18 @@ struct SendEnd {
   std::uint32_t* recorded_epoch = nullptr;
 };
 
-// The end of a round's send: the last worker stores the epoch (first round) and raises the round's
-// signal at every active peer. Where a peer is reachable each message has its own flag already, and
-// the signal says only that this rank has come this far.
+// Of one warp of each worker, after sync_worker: whether its worker is the phase's last.
 template <Machine M>
-BRAID_HD void close_send(M& m, const OperationArgs& op, const SendEnd& end) {
-  if (!m.all_workers_done(&record_of(op).workers_done[static_cast<int>(end.phase)])) return;
-  if (end.round == 0 && m.thread() == 0) {
+BRAID_HD bool last_of(M& m, const OperationArgs& op, Phase phase) {
+  return m.last_worker(&record_of(op).workers_done[static_cast<int>(phase)]);
+}
+
+// The end of a round's send, a warp of the last worker's: stores the epoch (first round) and raises
+// the round's signal at every active peer. Where a peer is reachable each message has its own flag
+// already, and the signal says only that this rank has come this far.
+template <Machine M>
+BRAID_HD void end_send(M& m, const OperationArgs& op, const SendEnd& end) {
+  if (end.round == 0 && m.lane() == 0) {
     *end.recorded_epoch = end.epoch;
     state_of(op).epoch = end.epoch;
   }
@@ -76,34 +91,32 @@ BRAID_HD void close_send(M& m, const OperationArgs& op, const SendEnd& end) {
   const std::uint64_t id = operation_id(end.epoch, end.phase, end.round);
   const std::int64_t flag =
       op.map.signal_flag(end.signal, depth_of(op, end.epoch), m.rank(), end.round);
-  for (int peer = m.thread(); peer < op.map.shape.num_ranks; peer += m.num_threads()) {
-    if (!is_active(op, peer)) continue;
+  m.for_lanes(op.map.shape.num_ranks, [&](int peer) {
+    if (!is_active(op, peer)) return;
     const Word word = layout::make_word(end.epoch, 0);
     if (m.reachable(peer)) {
       m.raise(peer, flag, word);
     } else {
       m.signal(peer, id, flag, word);
     }
-  }
+  });
 }
 
-// The end of a round's receive: after the last round the last worker tells every active peer that
+// The end of the last round's receive, a warp of the last worker's: tells every active peer that
 // this depth may be written again.
 template <Machine M>
-BRAID_HD void close_receive(M& m, const OperationArgs& op, Phase phase, std::uint32_t epoch,
-                            bool last_round) {
-  if (!m.all_workers_done(&record_of(op).workers_done[static_cast<int>(phase)])) return;
-  if (!last_round || m.failed()) return;
+BRAID_HD void end_receive(M& m, const OperationArgs& op, Phase phase, std::uint32_t epoch) {
+  if (m.failed()) return;
   const std::int64_t flag = op.map.received_flag(depth_of(op, epoch), m.rank());
-  for (int peer = m.thread(); peer < op.map.shape.num_ranks; peer += m.num_threads()) {
-    if (!is_active(op, peer)) continue;
+  m.for_lanes(op.map.shape.num_ranks, [&](int peer) {
+    if (!is_active(op, peer)) return;
     const Word word = layout::make_word(epoch, 0);
     if (m.reachable(peer)) {
       m.raise(peer, flag, word);
     } else {
       m.signal(peer, operation_id(epoch, phase, 0), flag, word);
     }
-  }
+  });
 }
 
 }  // namespace braid::protocol

@@ -63,7 +63,7 @@ void run_rank(int rank, std::vector<RankMemory>& memories, const layout::BufferS
   args.x = x.data();
   args.out_x = out.data();
   args.out_counts = counts.data();
-  const cpu::WorkerPlace place{0, 1, layout::scratch_bytes(args.rules.experts, 1, 1)};
+  const cpu::WorkerPlace place{0, 1, layout::scratch_bytes(args.rules.experts, 1)};
   for (int epoch = 0; epoch < 4; ++epoch) {
     M m(context, cpu::Kind::kDispatch, place);
     protocol::dispatch_send(m, args, 0);

@@ -47,6 +47,14 @@ class CpuMachine {
   static constexpr int num_lanes() { return 1; }
   static constexpr int thread() { return 0; }
   static constexpr int num_threads() { return 1; }
+  template <class F>
+  static void for_lanes(int count, F&& f) {
+    for (int i = 0; i < count; ++i) f(i);
+  }
+  template <class F>
+  static void for_threads(int count, F&& f) {
+    for_lanes(count, f);
+  }
   static constexpr void sync_warp() {}
   static constexpr void sync_worker() {}
 
@@ -54,7 +62,7 @@ class CpuMachine {
   static void scratch_add(std::uint32_t* counter, std::uint32_t amount) { *counter += amount; }
 
   // Acquire and release: the last worker has seen all that the others did, and may release it on.
-  bool all_workers_done(std::uint32_t* counter) const {
+  bool last_worker(std::uint32_t* counter) const {
     const std::atomic_ref<std::uint32_t> done(*counter);
     if (done.fetch_add(1, std::memory_order_acq_rel) + 1 !=
         static_cast<std::uint32_t>(place_.num_workers)) {
@@ -71,7 +79,7 @@ class CpuMachine {
                            std::int64_t* waited_ns) const {
     const Word seen =
         std::atomic_ref<Word>(*const_cast<Word*>(flag)).load(std::memory_order_acquire);
-    if (layout::epoch_of(seen) == epoch) return {true, seen};
+    if (machine::is_reached(seen, epoch, tag)) return {true, seen};
     const auto start = std::chrono::steady_clock::now();
     const machine::WaitResult result = context_.wait(flag, epoch, tag);
     if (waited_ns != nullptr) {
@@ -92,15 +100,21 @@ class CpuMachine {
     std::atomic_ref<Word>(*flag).store(word, std::memory_order_release);
     count_bytes(rank, sizeof(Word));
   }
+  void post(int rank, std::int64_t offset, Word word) {
+    auto* flag = reinterpret_cast<Word*>(context_.peer(rank) + offset);
+    std::atomic_ref<Word>(*flag).store(word, std::memory_order_relaxed);
+    count_bytes(rank, sizeof(Word));
+  }
   void signal(int rank, std::uint64_t id, std::int64_t offset, Word word) {
     context_.transport().signal({rank, id, static_cast<std::uint64_t>(offset), word});
     count_bytes(rank, sizeof(Word));
   }
 
+  static constexpr void prefetch(const std::uint16_t*, int) {}
   static machine::Staged stage(const std::byte* source, std::int64_t bytes) {
     return {source, bytes};
   }
-  machine::Staged stage_encoded(DispatchFormat format, const std::uint16_t* x, int hidden) {
+  machine::Staged stage_encoded(DispatchFormat format, const std::uint16_t* x, int hidden, int) {
     const auto* given = reinterpret_cast<const std::byte*>(x);
     const auto shape = layout::MessageShape::of(format, hidden);
     if (format == DispatchFormat::kBf16) return {given, shape.payload_bytes()};
@@ -160,6 +174,9 @@ class CpuMachine {
     }
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
   }
+
+ protected:
+  std::byte* peer_block(int rank) const { return context_.peer(rank); }
 
  private:
   void count_bytes(int rank, std::uint64_t bytes) { bytes_[context_.distance(rank)] += bytes; }

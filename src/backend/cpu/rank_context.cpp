@@ -35,7 +35,7 @@ machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
   Word seen = 0;
   for (int look = 0;; ++look) {
     seen = load_acquire(flag);
-    if (layout::epoch_of(seen) == epoch) return {true, seen};
+    if (machine::is_reached(seen, epoch, tag)) return {true, seen};
     if (look < kBusyLooks) continue;
     if (look < kYieldLooks) {
       std::this_thread::yield();

@@ -10,7 +10,7 @@ namespace braid::cpu {
 namespace {
 
 WorkerPlace place_of(const ExpertMap& experts, int k, int worker, int num_workers) {
-  return {worker, num_workers, layout::scratch_bytes(experts, k, 1)};
+  return {worker, num_workers, layout::scratch_bytes(experts, k)};
 }
 
 }  // namespace
