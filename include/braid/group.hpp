@@ -3,7 +3,10 @@
 // A Group is one rank's membership. Ranks are threads of one process (Group::threads) or processes
 // (Group::from_environment, Group::connect). "Collective" below means: every rank of the group
 // calls it, in the same order; a rank that does not come ends the others' call with kTimeout and a
-// sentence that names it.
+// sentence that names it; a rank that ended or left ends it at once, with kPeerFailed. Either ends
+// the group: check() and every later call throw the same, and the process may build a new group at
+// once, on the same address and port. A rank leaves by dropping the last copy of its Group, after a
+// collective call that all have completed.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +38,11 @@ class Group {
   // kInvalidArgument naming a variable that is missing or wrong.
   static Group from_environment(const GroupOptions& options = {});
 
-  // The same with everything given. Rank 0 listens at address:port, the others connect to it.
+  // The same with everything given. Rank 0 listens at address:port until all have come (a launcher
+  // that keeps a server of its own there must hand out another port), the others connect to it. A
+  // rank that was started for another topology, by another build, or with a number that is taken
+  // already, is refused by name on both sides (kInvalidArgument). A process that forks must exec:
+  // the others can't see the end of a rank while a fork of it lives.
   // All ranks are on one host and share memory by passed file descriptors: nothing has a name in a
   // file system, so a killed process leaves nothing behind.
   static Group connect(int rank, const Topology& topology, const std::string& address, int port,

@@ -24,20 +24,25 @@ class Stream {
   explicit Stream(std::shared_ptr<detail::StreamBackend> backend);
 
   // A new CPU stream. Its thread ends when the last copy of the handle goes, after what was
-  // enqueued has run.
+  // enqueued has run; that call blocks until then, unless an operation of this very stream makes
+  // it. Throws kMissing where no thread can be started.
   static Stream cpu();
 
-  // Enqueues a callable. An exception that it throws is kept: the stream skips what follows and
-  // the next synchronize() or Event::wait() on it throws that exception.
+  // Enqueues a callable. An exception that it throws is kept, and the stream stays failed: it skips
+  // what follows (callables are destroyed without being called), and every later synchronize(),
+  // and wait() on an event recorded after the failure, throws that exception. Any thread may
+  // enqueue.
   void run(std::function<void()> callable);
 
   // A point after everything enqueued so far.
   Event record();
 
-  // What is enqueued from now on starts after the event. Returns at once.
+  // What is enqueued from now on starts after the event. Returns at once. An event that carries a
+  // failure fails this stream too, with the same exception.
   void wait(const Event& event);
 
   // Blocks the caller until everything enqueued has run; throws what an operation failed with.
+  // Throws kRefused when an operation of this stream calls it: it would wait for itself.
   void synchronize();
 
   bool valid() const { return backend_ != nullptr; }
@@ -54,6 +59,7 @@ class Event {
   explicit Event(std::shared_ptr<detail::EventBackend> backend);
 
   // Blocks the caller until the point was reached; throws what the stream failed with before it.
+  // Lives on when its stream is gone.
   void wait() const;
   // True once the point was reached. Never blocks, never throws.
   bool ready() const;
