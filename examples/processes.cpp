@@ -1,17 +1,16 @@
-// Ranks as processes. Start it under anything that sets RANK, WORLD_SIZE, MASTER_ADDR and
-// MASTER_PORT for each process (torchrun does); without RANK it is a group of one.
+// Ranks as processes: `processes environment` under anything that sets RANK, WORLD_SIZE, MASTER_ADDR
+// and MASTER_PORT for each process (torchrun does); alone it is a group of one.
 #include <braid/buffer.hpp>
 #include <braid/error.hpp>
 
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 namespace {
 
-braid::Group join() {
-  if (std::getenv("RANK") != nullptr) return braid::Group::from_environment();
+braid::Group join(bool from_environment) {
+  if (from_environment) return braid::Group::from_environment();
   braid::GroupOptions options;
   options.timeout_ms = 5000;
   return braid::Group::connect(0, {1, 1}, "127.0.0.1", 29617, options);
@@ -19,9 +18,9 @@ braid::Group join() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char**) {
   try {
-    braid::Group group = join();
+    braid::Group group = join(argc > 1);
     const std::vector<std::string> names =
         group.all_gather("rank " + std::to_string(group.rank()));
     group.barrier();

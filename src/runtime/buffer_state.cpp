@@ -90,13 +90,15 @@ void BufferState::throw_if_failed() {
   if (!context.failed()) return;
   const cpu::Failure failure = context.failure();
   const auto text = [&] {
-    const std::string wait =
+    std::string wait =
         fmt::format("rank {} did not answer rank {} within {:.1f} s in {}, round {} (expected "
                     "epoch {}, saw epoch {} with value {})",
                     failure.tag.peer, failure.reporter,
                     static_cast<double>(group.timeout_ms()) / 1000.0,
                     name_of(failure.tag.operation), failure.tag.round, failure.expected_epoch,
                     layout::epoch_of(failure.seen), layout::value_of(failure.seen));
+    const std::string dead = group.backend().dead_peers();
+    if (!dead.empty()) wait += "; " + dead;
     return failure.reporter == group.rank()
                ? wait
                : fmt::format("rank {} ended its operations because rank {} reported: {}",

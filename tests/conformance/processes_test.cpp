@@ -38,8 +38,10 @@ class Processes : public ::testing::TestWithParam<Topology> {};
 
 TEST_P(Processes, EveryCaseIsBitEqualToTheOracle) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  LaunchOptions options;
+  options.output = LaunchOptions::Output::kCapture;
   const auto results =
-      run_processes(GetParam().num_ranks, GetParam().ranks_per_node, {self}, {});
+      run_processes(GetParam().num_ranks, GetParam().ranks_per_node, {self}, options);
   for (std::size_t rank = 0; rank < results.size(); ++rank) {
     EXPECT_EQ(results[rank].exit_code, 0) << "rank " << rank << ": " << results[rank].output;
   }

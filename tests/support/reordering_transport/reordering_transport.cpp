@@ -79,6 +79,10 @@ bool ReorderingTransport::deliver_one(std::unique_lock<std::mutex>& lock) {
     puts_.pop_back();
     lock.unlock();
     inner_->put(put.request);
+    // Slow enough that a receiver looks while puts are still on their way.
+    if (order_ == SignalOrder::kAnyTime) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
     lock.lock();
     const Key key{put.request.destination, put.request.operation};
     if (--outstanding_[key] == 0) outstanding_.erase(key);
