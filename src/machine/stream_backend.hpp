@@ -19,7 +19,7 @@ class EventBackend {
 // with its index; the operation ends when the last call returns.
 using WorkerFunction = std::function<void(int worker, int num_workers)>;
 
-class StreamBackend {
+class StreamBackend : public std::enable_shared_from_this<StreamBackend> {
  public:
   virtual ~StreamBackend() = default;
   virtual void run(std::function<void()> callable) = 0;

@@ -70,10 +70,13 @@ void check_next_round(const std::string& name, const char* phase, int round, int
           next);
 }
 
+void check_stream(const Stream& stream) {
+  require(stream.valid(), "the stream is empty; Stream::cpu() makes one");
+}
+
 // Enqueues a phase. What it captures keeps handle and buffer alive until it has run.
 template <class Role>
 void enqueue(std::shared_ptr<HandleState> handle, Stream& stream, int num_workers, Role role) {
-  require(stream.valid(), "the stream is empty; Stream::cpu() makes one");
   stream.backend()->run_workers(
       num_workers, [handle = std::move(handle), role](int worker, int workers) {
         BufferState& buffer = *handle->buffer;
@@ -125,6 +128,7 @@ Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& 
 void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
+  check_stream(stream);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "sent", round, h.dispatch_sends.next_round, rounds);
   if (round == 0) {
@@ -147,6 +151,7 @@ void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
 void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
+  check_stream(stream);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "received", round, h.dispatch_receives.next_round, rounds);
   if (round >= h.dispatch_sends.next_round) {
@@ -208,6 +213,7 @@ void Buffer::combine_send(const Handle& handle, int round, Stream& stream) {
 void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
+  check_stream(stream);
   if (!h.combining) {
     fail(ErrorCode::kRefused, "{} has no combine that was begun", h.dispatch_name);
   }
@@ -243,6 +249,7 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
 void Buffer::combine_receive(const Handle& handle, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
+  check_stream(stream);
   if (!h.combining || h.combine_sends.next_round < h.combine_options.num_rounds) {
     fail(ErrorCode::kRefused, "{} can't be received: {} of its {} rounds were sent",
          h.combining ? h.combine_name : "the combine of " + h.dispatch_name,

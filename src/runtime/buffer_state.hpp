@@ -12,6 +12,7 @@
 #include "braid/buffer.hpp"
 #include "layout/local.hpp"
 #include "layout/map.hpp"
+#include "machine/stream_backend.hpp"
 #include "protocol/args.hpp"
 
 namespace braid::detail {
@@ -33,18 +34,21 @@ class LocalBlock {
 // Operations that must not run side by side: the next one waits for the last, across streams.
 class Order {
  public:
-  // Enqueues workers of an operation, after what this order's last operation was.
+  // Before an operation is enqueued.
   void enter(Stream& stream) const {
-    if (last_ != nullptr && last_ != stream.backend()) stream.wait(event_);
+    const std::weak_ptr<StreamBackend> here = stream.backend()->weak_from_this();
+    const bool same = !last_.owner_before(here) && !here.owner_before(last_);
+    if (!same) stream.wait(event_);
   }
+  // After it was enqueued; the event is recorded behind it.
   void leave(Stream& stream, const Event& event) {
-    last_ = stream.backend();
+    last_ = stream.backend()->weak_from_this();
     event_ = event;
   }
 
  private:
-  // Compared, never followed: a stream that is gone has run all that it was given.
-  const void* last_ = nullptr;
+  // Weak: a stream ends when its user lets it go, and a new one at its address is another stream.
+  std::weak_ptr<StreamBackend> last_;
   Event event_;
 };
 

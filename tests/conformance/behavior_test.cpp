@@ -216,6 +216,9 @@ TEST(Refused, AHandleOfAnotherBufferAndOneHandleTooMany) {
                          ErrorCode::kInvalidArgument),
                 HasSubstr("the handle is empty"));
     Stream none;
+    EXPECT_THAT(error_of([&] { buffer.dispatch_send(handle, 0, none); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("the stream is empty"));
     std::vector<Handle> handles;
     for (int i = 0; i < 3; ++i) {
       handles.push_back(buffer.dispatch_begin(io.input, io.output, io.options));
