@@ -18,7 +18,9 @@ using Word = std::uint64_t;
 BRAID_HD constexpr Word make_word(std::uint32_t epoch, std::uint32_t value) {
   return static_cast<Word>(epoch) << 32 | value;
 }
-BRAID_HD constexpr std::uint32_t epoch_of(Word word) { return static_cast<std::uint32_t>(word >> 32); }
+BRAID_HD constexpr std::uint32_t epoch_of(Word word) {
+  return static_cast<std::uint32_t>(word >> 32);
+}
 BRAID_HD constexpr std::uint32_t value_of(Word word) { return static_cast<std::uint32_t>(word); }
 
 inline constexpr std::int64_t kWordBytes = sizeof(Word);
@@ -35,9 +37,9 @@ inline constexpr int kNumSignals = 2;
 
 // One rank's abort record: the first word is raised by whoever saw the failure.
 struct AbortRecord {
-  Word raised = 0;              // 0, or 1 + the reporting rank
-  std::int32_t culprit = -1;    // the rank that did not answer
-  std::int32_t operation = 0;   // as in machine::WaitTag
+  Word raised = 0;             // 0, or 1 + the reporting rank
+  std::int32_t culprit = -1;   // the rank that did not answer
+  std::int32_t operation = 0;  // as in machine::WaitTag
   std::int32_t round = 0;
   std::uint32_t epoch = 0;
 };
@@ -117,7 +119,8 @@ struct BufferMap {
            (static_cast<int>(signal) * shape.max_rounds + round) * kWordBytes;
   }
   BRAID_HD constexpr std::int64_t message(int depth_idx, int source, std::int64_t slot) const {
-    return data.offset + depth_idx * depth_bytes + (source * slots_per_source + slot) * message_stride;
+    return data.offset + depth_idx * depth_bytes +
+           (source * slots_per_source + slot) * message_stride;
   }
   BRAID_HD constexpr std::int64_t combine_row(int depth_idx, std::int64_t slot) const {
     return data.offset + depth_idx * depth_bytes + slot * combine_stride;

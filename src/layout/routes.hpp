@@ -43,22 +43,22 @@ struct TopKRow {
 };
 
 struct RouteRules {
-  ExpertMap experts;  // with dispatch's number of rounds
+  ExpertMap experts;        // with dispatch's number of rounds
   bool per_expert = false;  // a message for each expert, not for each rank
 };
 
 // Where one choice of one token goes.
 struct ChoicePlan {
-  std::int32_t expert = -1;         // -1: no route; nothing else is set then
+  std::int32_t expert = -1;  // -1: no route; nothing else is set then
   std::int32_t rank = 0;
-  std::int32_t message_round = 0;   // first round of its message's experts; the message goes then
-  std::int32_t first_choice = 0;    // of this token that names the same expert
-  std::int32_t leader = 0;          // first choice of its message
-  std::int32_t position = 0;        // among the choices of its message
-  std::int32_t named = 0;           // choices of its message
+  std::int32_t message_round = 0;  // first round of its message's experts; the message goes then
+  std::int32_t first_choice = 0;   // of this token that names the same expert
+  std::int32_t leader = 0;         // first choice of its message
+  std::int32_t position = 0;       // among the choices of its message
+  std::int32_t named = 0;          // choices of its message
   std::uint32_t row = 0;
   std::uint32_t list_pos = 0;
-  std::uint32_t slot = 0;           // of its message; set where leads
+  std::uint32_t slot = 0;  // of its message; set where leads
 
   BRAID_HD bool leads() const { return expert >= 0 && position == 0; }
   BRAID_HD bool repeats(int choice) const { return first_choice != choice; }

@@ -18,12 +18,13 @@ BRAID_HD constexpr std::int64_t after(std::int64_t at, std::int64_t bytes) {
 inline constexpr int kPlannedTokens = 3;
 
 struct DispatchSendScratch {
-  std::int64_t before = 0;     // RouteCounts of the tokens before this worker's
-  std::int64_t total = 0;      // RouteCounts of all tokens
-  std::int64_t experts = 0;    // [k] i32: the token at hand
-  std::int64_t plans = 0;      // [kPlannedTokens][k] ChoicePlan
-  std::int64_t messages = 0;   // [k] of header and k placements: by the choice that leads it
-  std::int64_t words = 0;      // [Le + G + 1] Word
+  std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
+  std::int64_t total = 0;     // RouteCounts of all tokens
+  std::int64_t experts = 0;   // [k] i32: of the token that is planned next
+  std::int64_t weights = 0;   // [k] f32
+  std::int64_t plans = 0;     // [kPlannedTokens][k] ChoicePlan
+  std::int64_t messages = 0;  // [k] of header and k placements: by the choice that leads it
+  std::int64_t words = 0;     // [Le + G + 1] Word
   std::int64_t message_bytes = 0;
   std::int64_t bytes = 0;
 
@@ -32,9 +33,10 @@ struct DispatchSendScratch {
     const std::int64_t counts = RouteCounts::size(experts) * 4;
     scratch.total = detail::after(0, counts);
     scratch.experts = detail::after(scratch.total, counts);
-    scratch.plans = detail::after(scratch.experts, k * std::int64_t{4});
-    scratch.messages =
-        detail::after(scratch.plans, kPlannedTokens * k * static_cast<std::int64_t>(sizeof(ChoicePlan)));
+    scratch.weights = detail::after(scratch.experts, k * std::int64_t{4});
+    scratch.plans = detail::after(scratch.weights, k * std::int64_t{4});
+    scratch.messages = detail::after(
+        scratch.plans, kPlannedTokens * k * static_cast<std::int64_t>(sizeof(ChoicePlan)));
     scratch.message_bytes = static_cast<std::int64_t>(sizeof(MessageHeader)) +
                             k * static_cast<std::int64_t>(sizeof(Placement));
     scratch.words = scratch.messages + k * scratch.message_bytes;
@@ -44,15 +46,17 @@ struct DispatchSendScratch {
   }
 };
 
+// Beside the send's: a worker may begin to receive while one of its warps still sends.
 struct DispatchReceiveScratch {
   std::int64_t first_rows = 0;  // [R][Le/G] u32: where a source's rows of an expert begin
   std::int64_t messages = 0;    // [R] u32: a source's messages up to this round
   std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr DispatchReceiveScratch of(const ExpertMap& experts) {
+  BRAID_HD static constexpr DispatchReceiveScratch of(const ExpertMap& experts, int k) {
     DispatchReceiveScratch scratch;
-    scratch.messages =
-        detail::after(0, std::int64_t{experts.num_ranks} * experts.per_round() * 4);
+    scratch.first_rows = DispatchSendScratch::of(experts, k).bytes;
+    scratch.messages = detail::after(scratch.first_rows,
+                                     std::int64_t{experts.num_ranks} * experts.per_round() * 4);
     scratch.bytes = detail::after(scratch.messages, experts.num_ranks * std::int64_t{4});
     return scratch;
   }
@@ -77,9 +81,7 @@ struct SumScratch {
 };
 
 BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
-  return max_of(max_of(DispatchSendScratch::of(experts, k).bytes,
-                       DispatchReceiveScratch::of(experts).bytes),
-                SumScratch::of(k).bytes);
+  return max_of(DispatchReceiveScratch::of(experts, k).bytes, SumScratch::of(k).bytes);
 }
 
 }  // namespace braid::layout

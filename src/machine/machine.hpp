@@ -7,8 +7,8 @@
 //
 // What a warp staged is its own until it stages again. What a worker staged is for all its warps:
 // stage_encoded and stage_sum end with the worker in step. Rows of stage_encoded alternate between
-// two places: a warp may still be sending one while others stage the next, and has issued and
-// drained its sends of it before it stages the one after that.
+// two places: a warp may still be sending one while others stage the next. It has issued its sends
+// of a row before it joins the worker in staging the next one.
 //
 // Memory order. `raise` is a release store at system scope: what the raising warp wrote, sent and
 // drained before it is seen by whoever waits for it (wait acquires). What other warps of the worker
@@ -127,18 +127,21 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.signal(rank, id, n, word);  // at an unreachable one: seen after all puts of the operation `id`
 
   // Bytes to a rank's block: stores where it is reachable, puts of operation `id` elsewhere.
-  m.prefetch(row, 1);  // a row of that many channels will be staged soon: a hint
+  // Ahead of stage_encoded, one thread's: a row that the worker will stage encoded. Rows are staged
+  // in the order they were fetched in, at most two are ahead, and every one that is staged has been
+  // fetched.
+  m.fetch(DispatchFormat::kBf16, row, 1);
   { m.stage(source, n) } -> std::same_as<Staged>;
   { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
   // The first n warps share the work; the others only meet them at its end.
   { m.stage_encoded(DispatchFormat::kBf16, row, 1, 1) } -> std::same_as<Staged>;
   { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
-  m.send(staged, rank, id, n);                 // all of it, to the rank's block at offset n
-  m.write(source, n, rank, id, n);             // from scratch; bytes, rank, operation, offset
-  m.copy(staged, n, n, bytes);                 // staged bytes [from, from + n) to local memory
-  m.drain();                                   // this warp's sends and copies are where they go
-  m.count_message(rank);                       // for reports
-  m.weighted_sum(sum, bytes);                  // to one BF16 row in local memory
+  m.send(staged, rank, id, n);      // all of it, to the rank's block at offset n
+  m.write(source, n, rank, id, n);  // from scratch; bytes, rank, operation, offset
+  m.copy(staged, n, n, bytes);      // staged bytes [from, from + n) to local memory
+  m.drain();                        // this warp's sends and copies are where they go
+  m.count_message(rank);            // for reports
+  m.weighted_sum(sum, bytes);       // to one BF16 row in local memory
 };
 
 }  // namespace braid::machine

@@ -27,25 +27,25 @@ struct DispatchArgs {
   const std::uint16_t* x = nullptr;  // [n, H] bf16
   const float* weights = nullptr;    // [n, k], or none
 
-  std::byte* out_x = nullptr;         // [Le, R*T, H]
-  std::byte* out_scales = nullptr;    // [Le, R*T, scale bytes]
-  std::int32_t* out_counts = nullptr; // [Le]
+  std::byte* out_x = nullptr;              // [Le, R*T, H]
+  std::byte* out_scales = nullptr;         // [Le, R*T, scale bytes]
+  std::int32_t* out_counts = nullptr;      // [Le]
   std::int64_t* received_total = nullptr;  // [Le], or none
   std::int64_t* waited_ns = nullptr;       // [R], or none
 };
 
 struct CombineArgs {
   OperationArgs op;
-  ExpertMap experts;         // with combine's number of rounds
-  layout::TopK topk;         // of this rank's tokens, as dispatched
+  ExpertMap experts;  // with combine's number of rounds
+  layout::TopK topk;  // of this rank's tokens, as dispatched
   CombineFormat format = CombineFormat::kBf16;
   bool at_expert_rank = false;
   bool rows_of_one_round = false;
   int block_rows = 64;
-  const std::uint16_t* x = nullptr;  // [Le or Le/G, R*T, H] bf16
-  const float* weights = nullptr;    // [n, k]; not read at the expert rank
-  std::uint16_t* out = nullptr;      // [n, H] bf16
-  std::int64_t* waited_ns = nullptr; // [R], or none
+  const std::uint16_t* x = nullptr;   // [Le or Le/G, R*T, H] bf16
+  const float* weights = nullptr;     // [n, k]; not read at the expert rank
+  std::uint16_t* out = nullptr;       // [n, H] bf16
+  std::int64_t* waited_ns = nullptr;  // [R], or none
 };
 
 }  // namespace braid::protocol

@@ -68,8 +68,8 @@ BRAID_HD void send_unit(M& m, const CombineArgs& a, int expert, Range rows, int 
     const auto& home = *reinterpret_cast<const RowOrigin*>(
         a.op.local + a.op.local_map.origin(a.op.handle_slot, expert, row));
     if (!is_active(a.op, static_cast<int>(home.rank))) continue;
-    const auto staged = m.stage_row(a.format, expert_row(a, expert * capacity + row, round),
-                                    a.op.map.shape.hidden);
+    const auto staged =
+        m.stage_row(a.format, expert_row(a, expert * capacity + row, round), a.op.map.shape.hidden);
     send_home(m, a, staged, home, round, epoch);
   }
 }
@@ -133,10 +133,10 @@ BRAID_HD void send_sums(M& m, const CombineArgs& a, int round, std::uint32_t epo
       if (m.thread() == 0) gather_terms(m, a, tables, terms + i, terms + count, round);
       m.sync_worker();
       if (tables.count[0] > 0) {
-        const auto staged = m.stage_sum({tables.rows, tables.weights,
-                                         static_cast<int>(tables.count[0]), a.op.map.shape.hidden,
-                                         CombineFormat::kBf16},
-                                        a.format);
+        const auto staged =
+            m.stage_sum({tables.rows, tables.weights, static_cast<int>(tables.count[0]),
+                         a.op.map.shape.hidden, CombineFormat::kBf16},
+                        a.format);
         if (m.warp() == 0) {
           send_home(m, a, staged, {static_cast<std::uint32_t>(source), tables.count[1]}, round,
                     epoch);
@@ -157,8 +157,8 @@ BRAID_HD void await_signals(M& m, const CombineArgs& a, std::uint32_t epoch, boo
     const WaitTag tag{Operation::kCombineReceive, i % rounds, i / rounds};
     if (!is_active(a.op, tag.peer) || m.reachable(tag.peer) != reachable) return;
     const auto* flag = reinterpret_cast<const Word*>(
-        m.local() + a.op.map.signal_flag(layout::Signal::kCombine, depth_of(a.op, epoch), tag.peer,
-                                         tag.round));
+        m.local() +
+        a.op.map.signal_flag(layout::Signal::kCombine, depth_of(a.op, epoch), tag.peer, tag.round));
     m.wait(flag, epoch, tag, a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
   });
 }
@@ -194,9 +194,7 @@ template <Machine M>
 BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, std::int64_t token,
                           std::uint32_t epoch) {
   const int k = a.topk.k;
-  m.for_threads(k, [&](int choice) {
-    tables.experts[choice] = a.topk.expert(token, choice);
-  });
+  m.for_threads(k, [&](int choice) { tables.experts[choice] = a.topk.expert(token, choice); });
   m.sync_worker();
   m.for_threads(k, [&](int choice) {
     tables.rows[choice] = nullptr;
@@ -227,8 +225,7 @@ BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, s
 // One round's send. Every worker of the rank runs it; collective over the worker.
 template <Machine M>
 BRAID_HD void combine_send(M& m, const CombineArgs& a, int round) {
-  const std::uint32_t epoch =
-      epoch_of_send(a.op, record_of(a.op).combine_epoch, round);
+  const std::uint32_t epoch = epoch_of_send(a.op, record_of(a.op).combine_epoch, round);
   await_depth(m, a.op, epoch, WaitTag{Operation::kCombineSend, round, 0}, a.waited_ns);
   m.sync_worker();
   if (!m.failed()) {
@@ -240,8 +237,9 @@ BRAID_HD void combine_send(M& m, const CombineArgs& a, int round) {
   }
   m.sync_worker();
   if (m.warp() != 0 || !last_of(m, a.op, Phase::kCombineSend)) return;
-  end_send(m, a.op, {layout::Signal::kCombine, Phase::kCombineSend, round, epoch,
-                     &record_of(a.op).combine_epoch});
+  end_send(m, a.op,
+           {layout::Signal::kCombine, Phase::kCombineSend, round, epoch,
+            &record_of(a.op).combine_epoch});
 }
 
 // The receive of all rounds. Every worker of the rank runs it; collective over the worker.

@@ -49,8 +49,8 @@ BRAID_HD void await_depth(M& m, const OperationArgs& op, std::uint32_t epoch, Wa
   // This flag moves on: a late worker may find that the peer has received this operation already.
   m.for_threads(op.map.shape.num_ranks, [&](int peer) {
     if (!is_active(op, peer)) return;
-    const auto* flag = reinterpret_cast<const Word*>(
-        m.local() + op.map.received_flag(depth_of(op, epoch), peer));
+    const auto* flag =
+        reinterpret_cast<const Word*>(m.local() + op.map.received_flag(depth_of(op, epoch), peer));
     m.wait(flag, epoch - depth, WaitTag{tag.operation, tag.round, peer, machine::Until::kAtLeast},
            waited_ns == nullptr ? nullptr : waited_ns + peer);
   });

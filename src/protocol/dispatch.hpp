@@ -3,7 +3,8 @@
 // Each message (layout/shape.hpp) carries a token's encoded row and its placements at the
 // destination, for all rounds; it goes once, in the first round that needs it. The notices of a
 // round (rows for each of its experts, messages, namings) are words that carry their own epoch, so
-// the receiver knows every row's place as soon as they are there, while rows are still on their way.
+// the receiver knows every row's place as soon as they are there, while rows are still on their
+// way.
 #pragma once
 
 #include "layout/scratch.hpp"
@@ -24,6 +25,7 @@ using layout::RouteCounts;
 struct SendTables {
   RouteCounts before, total;
   std::int32_t* experts;
+  float* weights;
   ChoicePlan* plans;    // of kPlannedTokens, in turn
   std::byte* messages;  // header and placements, by leading choice
   std::int64_t message_bytes;
@@ -39,6 +41,7 @@ struct SendTables {
     tables.total =
         RouteCounts::at(reinterpret_cast<std::uint32_t*>(base + at.total), a.rules.experts);
     tables.experts = reinterpret_cast<std::int32_t*>(base + at.experts);
+    tables.weights = reinterpret_cast<float*>(base + at.weights);
     tables.plans = reinterpret_cast<ChoicePlan*>(base + at.plans);
     tables.messages = base + at.messages;
     tables.message_bytes = at.message_bytes;
@@ -76,8 +79,8 @@ BRAID_HD void count_routes(M& m, const DispatchArgs& a, const SendTables& tables
   });
 }
 
-// One of the words that a destination is told: rows for each expert of the round, then its messages,
-// then (in the first round) all namings. Each is its own flag and promises nothing else.
+// One of the words that a destination is told: rows for each expert of the round, then its
+// messages, then (in the first round) all namings. Each is its own flag and promises nothing else.
 struct Notice {
   std::int64_t offset = 0;
   Word word = 0;
@@ -148,16 +151,25 @@ BRAID_HD inline bool goes(const DispatchArgs& a, const Sending& s, const ChoiceP
   return plan.leads() && plan.message_round == s.round && is_active(a.op, plan.rank);
 }
 
-// Plans a token's choices, sends its messages' headers and placements ahead of the row, and moves
-// the counts past it. A warp's work, always the same one.
+// Reads what a token's plan needs, ahead of it. A warp's work, that of plan_token.
+template <Machine M>
+BRAID_HD void read_token(M& m, const DispatchArgs& a, const SendTables& tables,
+                         std::int64_t token) {
+  m.for_lanes(a.topk.k, [&](int choice) {
+    const float weight = a.weights == nullptr ? 0.0F : a.weights[token * a.topk.k + choice];
+    tables.experts[choice] = a.topk.expert(token, choice);
+    tables.weights[choice] = weight;
+  });
+  m.sync_warp();
+}
+
+// Plans the choices of the token that was read, sends its messages' headers and placements ahead of
+// the row, and moves the counts past it. A warp's work, always the same one.
 template <Machine M>
 BRAID_HD void plan_token(M& m, const DispatchArgs& a, const SendTables& tables, const Sending& s,
                          ChoicePlan* plans, std::int64_t token) {
   const int k = a.topk.k;
-  m.for_lanes(k, [&](int choice) { tables.experts[choice] = a.topk.expert(token, choice); });
-  m.sync_warp();
   m.for_lanes(k, [&](int choice) {
-    const float weight = a.weights == nullptr ? 0.0F : a.weights[token * k + choice];
     ChoicePlan plan = layout::plan_from_token(a.rules, tables.experts, k, choice);
     layout::place_choice(a.rules, tables.experts, choice, tables.before, tables.total, plan);
     plans[choice] = plan;
@@ -166,7 +178,7 @@ BRAID_HD void plan_token(M& m, const DispatchArgs& a, const SendTables& tables, 
     auto* placements = reinterpret_cast<Placement*>(message + sizeof(MessageHeader));
     const int local = plan.expert - plan.rank * a.rules.experts.num_local();
     placements[plan.position] = {Placement::pack(local, choice, plan.repeats(choice)), plan.row,
-                                 plan.list_pos, weight};
+                                 plan.list_pos, tables.weights[choice]};
     if (!plan.leads()) return;
     *reinterpret_cast<MessageHeader*>(message) = {
         static_cast<std::uint32_t>(token), static_cast<std::uint32_t>(plan.named), {0, 0}};
@@ -174,10 +186,9 @@ BRAID_HD void plan_token(M& m, const DispatchArgs& a, const SendTables& tables, 
   m.sync_warp();
   m.for_lanes(k, [&](int choice) {
     const ChoicePlan plan = plans[choice];
-    layout::count_choice(a.rules, plan, choice, tables.before,
-                         [&m](std::uint32_t* counter, std::uint32_t amount) {
-                           m.scratch_add(counter, amount);
-                         });
+    layout::count_choice(
+        a.rules, plan, choice, tables.before,
+        [&m](std::uint32_t* counter, std::uint32_t amount) { m.scratch_add(counter, amount); });
     if (!goes(a, s, plan)) return;
     m.write(tables.messages + choice * tables.message_bytes,
             s.shape.bytes(plan.named) - s.shape.header_at, plan.rank, s.id,
@@ -209,6 +220,11 @@ BRAID_HD void raise_arrived(M& m, const DispatchArgs& a, const Sending& s,
   });
 }
 
+// With several rounds a token is fetched when it turns out to have a message in this one.
+BRAID_HD inline bool fetches_ahead(const DispatchArgs& a) {
+  return a.rules.experts.num_rounds == 1;
+}
+
 // Whether a token has a message in this round.
 BRAID_HD inline bool sends_in_round(const DispatchArgs& a, const ChoicePlan* plans, int round) {
   for (int choice = 0; choice < a.topk.k; ++choice) {
@@ -232,15 +248,21 @@ BRAID_HD void send_tokens(M& m, const DispatchArgs& a, const SendTables& tables,
   for (std::int64_t token = tokens.begin; token < tokens.end; ++token) {
     ChoicePlan* plans = tables.plans + turn * a.topk.k;
     turn = turn == layout::kPlannedTokens - 1 ? 0 : turn + 1;
-    if (plans_them) plan_token(m, a, tables, s, plans, token);
+    if (plans_them) {
+      plan_token(m, a, tables, s, plans, token);
+      if (token + 1 < tokens.end) read_token(m, a, tables, token + 1);
+    }
     bool sends = true;
-    if (a.rules.experts.num_rounds > 1) {
+    if (!fetches_ahead(a)) {
       m.sync_worker();
       sends = sends_in_round(a, plans, s.round);
+      if (sends && m.thread() == 0) m.fetch(a.format, a.x + token * hidden, hidden);
     }
     if (sends) {
       const auto staged = m.stage_encoded(a.format, a.x + token * hidden, hidden, encoders);
-      if (m.thread() == 0 && token + 2 < tokens.end) m.prefetch(a.x + (token + 2) * hidden, hidden);
+      if (m.thread() == 0 && fetches_ahead(a) && token + 2 < tokens.end) {
+        m.fetch(a.format, a.x + (token + 2) * hidden, hidden);
+      }
       if (sends_them) {
         if (earlier != nullptr) raise_arrived(m, a, s, earlier);
         send_row(m, a, s, plans, staged);
@@ -262,18 +284,22 @@ BRAID_HD std::uint32_t send_messages(M& m, const DispatchArgs& a, int round) {
   const int hidden = a.op.map.shape.hidden;
   const std::uint32_t epoch = epoch_of_send(a.op, record_of(a.op).dispatch_epoch, round);
   const Range tokens = share_of(a.topk.num_tokens, m.worker(), m.num_workers());
-  if (m.thread() < min_of(tokens.size(), std::int64_t{2})) {
-    m.prefetch(a.x + (tokens.begin + m.thread()) * hidden, hidden);
+  if (m.thread() == 0 && fetches_ahead(a)) {
+    for (std::int64_t token = tokens.begin; token < tokens.end && token < tokens.begin + 2;
+         ++token) {
+      m.fetch(a.format, a.x + token * hidden, hidden);
+    }
   }
+  if (m.warp() == m.num_warps() - 1 && tokens.size() > 0) read_token(m, a, tables, tokens.begin);
   count_routes(m, a, tables, tokens.begin);
   await_depth(m, a.op, epoch, WaitTag{Operation::kDispatchSend, round, 0}, a.waited_ns);
   m.sync_worker();
   if (m.failed()) return epoch;
   send_notices(m, a, tables, round, epoch);
-  send_tokens(m, a, tables, tokens,
-              {round, epoch, depth_of(a.op, epoch),
-               operation_id(epoch, Phase::kDispatchSend, round),
-               MessageShape::of(a.format, hidden)});
+  send_tokens(
+      m, a, tables, tokens,
+      {round, epoch, depth_of(a.op, epoch), operation_id(epoch, Phase::kDispatchSend, round),
+       MessageShape::of(a.format, hidden)});
   return epoch;
 }
 
@@ -285,8 +311,9 @@ BRAID_HD void dispatch_send(M& m, const DispatchArgs& a, int round) {
   const std::uint32_t epoch = detail::send_messages(m, a, round);
   m.sync_worker();
   if (m.warp() != 0 || !last_of(m, a.op, Phase::kDispatchSend)) return;
-  end_send(m, a.op, {layout::Signal::kDispatch, Phase::kDispatchSend, round, epoch,
-                     &record_of(a.op).dispatch_epoch});
+  end_send(m, a.op,
+           {layout::Signal::kDispatch, Phase::kDispatchSend, round, epoch,
+            &record_of(a.op).dispatch_epoch});
 }
 
 }  // namespace braid::protocol

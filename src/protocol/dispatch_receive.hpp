@@ -18,7 +18,7 @@ struct ReceiveTables {
 
   template <Machine M>
   BRAID_HD static ReceiveTables of(M& m, const DispatchArgs& a) {
-    const auto at = layout::DispatchReceiveScratch::of(a.rules.experts);
+    const auto at = layout::DispatchReceiveScratch::of(a.rules.experts, a.topk.k);
     return {reinterpret_cast<std::uint32_t*>(m.scratch() + at.first_rows),
             reinterpret_cast<std::uint32_t*>(m.scratch() + at.messages)};
   }
@@ -29,9 +29,8 @@ template <Machine M>
 BRAID_HD std::uint32_t notice(M& m, const DispatchArgs& a, std::int64_t word, WaitTag tag,
                               std::uint32_t epoch) {
   if (!is_active(a.op, tag.peer)) return 0;
-  const auto result =
-      m.wait(reinterpret_cast<const Word*>(m.local() + word), epoch, tag,
-             a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
+  const auto result = m.wait(reinterpret_cast<const Word*>(m.local() + word), epoch, tag,
+                             a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
   return result.reached ? layout::value_of(result.seen) : 0;
 }
 
@@ -42,7 +41,8 @@ BRAID_HD void await_far_sources(M& m, const DispatchArgs& a, int round, std::uin
   if (all_reachable(m, num_ranks)) return;
   m.for_threads(num_ranks, [&](int source) {
     if (m.reachable(source)) return;
-    notice(m, a, a.op.map.signal_flag(layout::Signal::kDispatch, depth_of(a.op, epoch), source, round),
+    notice(m, a,
+           a.op.map.signal_flag(layout::Signal::kDispatch, depth_of(a.op, epoch), source, round),
            WaitTag{Operation::kDispatchReceive, round, source}, epoch);
   });
   m.sync_worker();
@@ -72,8 +72,8 @@ BRAID_HD void read_notices(M& m, const DispatchArgs& a, const ReceiveTables& tab
       }
       tables.messages[source] = messages;
     } else if (round == 0 && m.worker() == 0) {
-      *reinterpret_cast<std::uint32_t*>(
-          a.op.local + a.op.local_map.terms_count(a.op.handle_slot, source)) =
+      *reinterpret_cast<std::uint32_t*>(a.op.local +
+                                        a.op.local_map.terms_count(a.op.handle_slot, source)) =
           notice(m, a, map.namings_word(depth, source), tag, epoch);
     }
   });
@@ -88,8 +88,8 @@ BRAID_HD void read_notices(M& m, const DispatchArgs& a, const ReceiveTables& tab
     }
     if (m.worker() > 0 || m.failed()) return;
     const int expert = round * per_round + i;
-    *reinterpret_cast<std::uint32_t*>(
-        a.op.local + a.op.local_map.expert_count(a.op.handle_slot, expert)) = rows;
+    *reinterpret_cast<std::uint32_t*>(a.op.local +
+                                      a.op.local_map.expert_count(a.op.handle_slot, expert)) = rows;
     a.out_counts[expert] = static_cast<std::int32_t>(rows);
     if (a.received_total != nullptr) a.received_total[expert] += rows;
   });
@@ -101,7 +101,8 @@ struct Message {
   int source = 0;
 };
 
-BRAID_HD inline const MessageHeader& header_of(const MessageShape& shape, const std::byte* message) {
+BRAID_HD inline const MessageHeader& header_of(const MessageShape& shape,
+                                               const std::byte* message) {
   return *reinterpret_cast<const MessageHeader*>(message + shape.header_at);
 }
 BRAID_HD inline const Placement* placements_of(const MessageShape& shape,
@@ -142,12 +143,11 @@ BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& ta
     const std::uint32_t slot = header.token * static_cast<std::uint32_t>(a.topk.k) +
                                static_cast<std::uint32_t>(placement.choice());
     *reinterpret_cast<layout::SumTerm*>(
-        a.op.local +
-        a.op.local_map.term(a.op.handle_slot, message.source, placement.list_pos)) = {
+        a.op.local + a.op.local_map.term(a.op.handle_slot, message.source, placement.list_pos)) = {
         slot, static_cast<std::uint32_t>(row_idx), placement.weight, 0};
     if (placement.repeat()) return;
-    *reinterpret_cast<layout::RowOrigin*>(
-        a.op.local + a.op.local_map.origin(a.op.handle_slot, expert, row)) = {
+    *reinterpret_cast<layout::RowOrigin*>(a.op.local +
+                                          a.op.local_map.origin(a.op.handle_slot, expert, row)) = {
         static_cast<std::uint32_t>(message.source), slot};
     m.copy(staged, 0, shape.data_bytes, a.out_x + row_idx * shape.data_bytes);
     if (shape.scale_bytes > 0) {
@@ -174,10 +174,10 @@ BRAID_HD void receive_messages(M& m, const DispatchArgs& a, int round, std::uint
     const std::int64_t messages = tables.messages[tag.peer];
     for (; slot < messages; slot += step) {
       if (m.reachable(tag.peer)) {
-        const auto* flag = reinterpret_cast<const Word*>(
-            m.local() + a.op.map.arrived_flag(depth, tag.peer, slot));
-        const auto result = m.wait_warp(
-            flag, epoch, tag, a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
+        const auto* flag =
+            reinterpret_cast<const Word*>(m.local() + a.op.map.arrived_flag(depth, tag.peer, slot));
+        const auto result = m.wait_warp(flag, epoch, tag,
+                                        a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
         if (!result.reached) return;
       }
       place_message(m, a, tables, round,

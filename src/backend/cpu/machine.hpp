@@ -84,8 +84,8 @@ class CpuMachine {
     const machine::WaitResult result = context_.wait(flag, epoch, tag);
     if (waited_ns != nullptr) {
       const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - start;
-      std::atomic_ref<std::int64_t>(*waited_ns).fetch_add(waited.count(),
-                                                          std::memory_order_relaxed);
+      std::atomic_ref<std::int64_t>(*waited_ns)
+          .fetch_add(waited.count(), std::memory_order_relaxed);
     }
     return result;
   }
@@ -110,7 +110,7 @@ class CpuMachine {
     count_bytes(rank, sizeof(Word));
   }
 
-  static constexpr void prefetch(const std::uint16_t*, int) {}
+  static constexpr void fetch(DispatchFormat, const std::uint16_t*, int) {}
   static machine::Staged stage(const std::byte* source, std::int64_t bytes) {
     return {source, bytes};
   }

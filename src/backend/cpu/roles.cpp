@@ -31,15 +31,13 @@ void run_dispatch_receive(RankContext& context, const protocol::DispatchArgs& ar
 
 void run_combine_send(RankContext& context, const protocol::CombineArgs& args, int round,
                       int worker, int num_workers) {
-  CpuMachine m(context, Kind::kCombine,
-               place_of(args.experts, args.topk.k, worker, num_workers));
+  CpuMachine m(context, Kind::kCombine, place_of(args.experts, args.topk.k, worker, num_workers));
   protocol::combine_send(m, args, round);
 }
 
 void run_combine_receive(RankContext& context, const protocol::CombineArgs& args, int worker,
                          int num_workers) {
-  CpuMachine m(context, Kind::kCombine,
-               place_of(args.experts, args.topk.k, worker, num_workers));
+  CpuMachine m(context, Kind::kCombine, place_of(args.experts, args.topk.k, worker, num_workers));
   protocol::combine_receive(m, args);
 }
 

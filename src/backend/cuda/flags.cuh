@@ -1,0 +1,117 @@
+// One rank's flags on the GPU: raising them, waiting for them, and what happens when nobody comes.
+#pragma once
+
+#include "backend/cuda/machine_args.hpp"
+#include "layout/map.hpp"
+#include "ptx/memory_order.cuh"
+
+namespace braid::cuda {
+
+using machine::WaitResult;
+using machine::WaitTag;
+using machine::Word;
+
+// Looks between two checks of the clock and of the failure words, which are loads as dear as the
+// flag's own.
+inline constexpr int kLooksPerCheck = 64;
+
+class RankFlags {
+ public:
+  __device__ RankFlags(const MachineArgs& args, const layout::BufferMap& map)
+      : args_(args), map_(map) {}
+
+  __device__ std::byte* peer(int rank) const { return args_.peers[rank]; }
+
+  __device__ void raise(int rank, std::int64_t offset, Word word) const {
+    ptx::st_release_sys_u64(reinterpret_cast<Word*>(peer(rank) + offset), word);
+  }
+
+  __device__ void post(int rank, std::int64_t offset, Word word) const {
+    ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(peer(rank) + offset), word);
+  }
+
+  // One thread's wait.
+  __device__ WaitResult wait(const Word* flag, std::uint32_t epoch, const WaitTag& tag,
+                             std::int64_t* waited_ns) const {
+    Word seen = ptx::ld_acquire_sys_u64(flag);
+    if (machine::is_reached(seen, epoch, tag)) return {true, seen};
+    const std::uint64_t start = ptx::globaltimer_ns();
+    bool reached = false;
+#pragma unroll 1
+    for (int look = 1; !reached; ++look) {
+      seen = ptx::ld_acquire_sys_u64(flag);
+      reached = machine::is_reached(seen, epoch, tag);
+      if (reached || look % kLooksPerCheck != 0) continue;
+      if (ends_wait(args_, map_, tag.operation, tag.round, tag.peer, epoch, seen, start)) break;
+    }
+    if (waited_ns != nullptr) {
+      ptx::red_add_relaxed_gpu_u64(reinterpret_cast<std::uint64_t*>(waited_ns),
+                                   ptx::globaltimer_ns() - start);
+    }
+    return {reached, seen};
+  }
+
+ private:
+  // Called, not inlined once for each wait; its arguments one by one, since a struct would go by
+  // way of the stack.
+  static __device__ __noinline__ bool ends_wait(const MachineArgs& args,
+                                                const layout::BufferMap& map,
+                                                machine::Operation operation, int round, int peer,
+                                                std::uint32_t epoch, Word seen,
+                                                std::uint64_t start) {
+    const RankFlags flags(args, map);
+    if (flags.rank_failed() || flags.heard_of_failure()) return true;
+    const auto timeout_ns = static_cast<std::uint64_t>(args.timeout_ns);
+    if (ptx::globaltimer_ns() - start < timeout_ns) return false;
+    flags.give_up({operation, round, peer}, epoch, seen);
+    return true;
+  }
+
+  __device__ bool rank_failed() const {
+    return ptx::ld_relaxed_gpu_u32(&args_.status->failed) != 0;
+  }
+
+  // A peer gave up and said so. The first to see it passes the report on to the host.
+  __device__ bool heard_of_failure() const {
+#pragma unroll 1
+    for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
+      const auto* line =
+          reinterpret_cast<const layout::AbortRecord*>(args_.local + map_.abort_record(peer));
+      if (ptx::ld_acquire_sys_u64(&line->raised) == 0) continue;
+      record({static_cast<machine::Operation>(line->operation), line->round, line->culprit},
+             line->epoch, 0);
+      return true;
+    }
+    return false;
+  }
+
+  __device__ void give_up(const WaitTag& tag, std::uint32_t epoch, Word seen) const {
+    if (!record(tag, epoch, seen)) return;
+#pragma unroll 1
+    for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
+      if (peer == args_.rank) continue;
+      auto* line =
+          reinterpret_cast<layout::AbortRecord*>(this->peer(peer) + map_.abort_record(args_.rank));
+      line->culprit = tag.peer;
+      line->operation = static_cast<std::int32_t>(tag.operation);
+      line->round = tag.round;
+      line->epoch = epoch;
+      ptx::st_release_sys_u64(&line->raised, static_cast<Word>(args_.rank) + 1);
+    }
+  }
+
+  // True for the first failure of the rank, which the host reads.
+  __device__ bool record(const WaitTag& tag, std::uint32_t epoch, Word seen) const {
+    if (ptx::atom_exch_relaxed_gpu_u32(&args_.status->failed, 1) != 0) return false;
+    args_.timeout->tag = tag;
+    args_.timeout->expected_epoch = epoch;
+    args_.timeout->seen = seen;
+    ptx::st_release_sys_u32(&args_.timeout->state, 2);
+    return true;
+  }
+
+  const MachineArgs& args_;
+  const layout::BufferMap& map_;
+};
+
+}  // namespace braid::cuda

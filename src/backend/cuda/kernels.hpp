@@ -1,0 +1,35 @@
+// The kernels, by what they run. Each is enqueued on a stream and returns; a failure to launch is
+// thrown, a failure inside is in the machine's TimeoutRecord.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "backend/cuda/machine_args.hpp"
+#include "protocol/args.hpp"
+
+namespace braid::cuda {
+
+struct DispatchKernelArgs {
+  protocol::DispatchArgs dispatch;
+  MachineArgs machine;
+  int round = 0;
+};
+
+struct CombineKernelArgs {
+  protocol::CombineArgs combine;
+  MachineArgs machine;
+  int round = 0;  // of the send
+};
+
+// The most warps that fit, up to kMostWarps; refused by name where not even one does.
+SharedMap shared_map_of(const protocol::DispatchArgs& args);
+SharedMap shared_map_of(const protocol::CombineArgs& args);
+
+void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream);
+void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream);
+// Both, by the same blocks: all of them must be resident at once, on this and on every peer's GPU.
+void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream);
+void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream);
+void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream);
+
+}  // namespace braid::cuda

@@ -1,0 +1,38 @@
+// The one launch helper.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace braid::cuda {
+
+enum class Residency {
+  kAny,
+  kAll,  // all blocks at once, or the launch is refused: for blocks that wait for each other
+};
+
+struct LaunchShape {
+  int blocks = 1;
+  int threads = 32;
+  std::int64_t shared_bytes = 0;
+  Residency residency = Residency::kAny;
+  cudaStream_t stream = nullptr;
+};
+
+// Throws with `what`, the call's name, where the status is an error.
+void check(cudaError_t status, const char* what);
+
+namespace detail {
+void launch(const void* kernel, const LaunchShape& shape, void** arguments);
+}
+
+// A kernel takes one struct, by value.
+template <class Args>
+void launch(void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
+  Args copy = args;
+  void* arguments[] = {&copy};
+  detail::launch(reinterpret_cast<const void*>(kernel), shape, arguments);
+}
+
+}  // namespace braid::cuda

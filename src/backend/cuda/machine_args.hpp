@@ -1,0 +1,29 @@
+// What a machine is told beside the operation's arguments: one rank's reach and its failures.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cuda/shared_map.hpp"
+#include "machine/machine.hpp"
+
+namespace braid::cuda {
+
+// In the rank's own device memory, zeroed at set-up.
+struct RankStatus {
+  std::uint32_t failed = 0;  // 1 once an operation of this rank met a failure; the first one wins
+  std::uint32_t reserved[31] = {};
+};
+
+struct MachineArgs {
+  int rank = 0;
+  int num_workers = 1;                // blocks of this launch that are this rank's
+  std::byte* const* peers = nullptr;  // [R] in device memory: each rank's symmetric block
+  std::byte* local = nullptr;         // this rank's own
+  RankStatus* status = nullptr;
+  machine::TimeoutRecord* timeout = nullptr;  // mapped, pinned host memory
+  std::int64_t timeout_ns = 0;
+  SharedMap shared;
+};
+
+}  // namespace braid::cuda

@@ -1,0 +1,75 @@
+// Loads, stores and adds whose names say order and scope. A flag is an 8-byte word in global
+// memory of any GPU of the node, or in mapped host memory.
+#pragma once
+
+#include <cstdint>
+
+namespace braid::ptx {
+
+__device__ inline std::uint64_t ld_acquire_sys_u64(const std::uint64_t* word) {
+  std::uint64_t value;
+  asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
+  return value;
+}
+
+__device__ inline std::uint32_t ld_relaxed_gpu_u32(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+__device__ inline void st_release_sys_u64(std::uint64_t* word, std::uint64_t value) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+
+__device__ inline void st_relaxed_sys_u64(std::uint64_t* word, std::uint64_t value) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+
+__device__ inline void st_release_sys_u32(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
+__device__ inline void st_relaxed_gpu_u32(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
+// Each returns what was there before.
+__device__ inline std::uint32_t atom_add_acq_rel_gpu_u32(std::uint32_t* word, std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(word), "r"(value)
+               : "memory");
+  return before;
+}
+
+__device__ inline std::uint32_t atom_exch_relaxed_gpu_u32(std::uint32_t* word,
+                                                          std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.exch.relaxed.gpu.global.b32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(word), "r"(value)
+               : "memory");
+  return before;
+}
+
+__device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_t value) {
+  asm volatile("red.add.relaxed.gpu.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+
+// On a word of the block's shared memory.
+__device__ inline void red_add_relaxed_cta_shared_u32(std::uint32_t* word, std::uint32_t value) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(word));
+  asm volatile("red.relaxed.cta.shared::cta.add.u32 [%0], %1;" ::"r"(address), "r"(value)
+               : "memory");
+}
+
+// Nanoseconds, the same for all SMs of a GPU.
+__device__ inline std::uint64_t globaltimer_ns() {
+  std::uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now)::"memory");
+  return now;
+}
+
+}  // namespace braid::ptx

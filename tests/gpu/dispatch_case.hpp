@@ -1,0 +1,62 @@
+// A dispatch between ranks: its input by rank, and what the CPU backend makes of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "layout/local.hpp"
+#include "protocol/args.hpp"
+
+namespace braid::gpu_test {
+
+enum class Routing { kRandom, kOneExpert, kMasked, kRepeated };
+
+struct CaseShape {
+  int num_ranks = 2;
+  int num_experts = 64;
+  int max_tokens = 128;
+  int num_tokens = 128;  // of each rank
+  int hidden = 7168;
+  int top_k = 8;
+  int rounds = 1;
+  bool per_expert = false;
+  DispatchFormat format = DispatchFormat::kFp8;
+  Routing routing = Routing::kRandom;
+  std::uint32_t seed = 1;
+
+  layout::BufferShape buffer() const;
+  std::int64_t data_bytes() const;   // of out_x
+  std::int64_t scale_bytes() const;  // of out_scales
+};
+
+struct RankInput {
+  std::vector<std::uint16_t> x;
+  std::vector<std::int32_t> topk;
+  std::vector<float> weights;
+};
+
+// What a dispatch leaves at a rank. Bytes that it does not write keep kPoison.
+struct RankOutput {
+  std::vector<std::byte> x, scales;
+  std::vector<std::int32_t> counts;
+  std::vector<std::byte> local;  // the local block
+};
+
+inline constexpr int kPoison = 0xa5;
+
+std::vector<RankInput> make_inputs(const CaseShape& shape);
+
+// Arguments without pointers.
+protocol::DispatchArgs dispatch_args(const CaseShape& shape);
+
+// All ranks' dispatch on the CPU machine, one after another.
+std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<RankInput>& inputs);
+
+// Empty where they are the same; else the first difference, in words.
+std::string difference(const CaseShape& shape, const RankOutput& got, const RankOutput& expected);
+
+// A local block with every rank active.
+std::vector<std::byte> fresh_local(const layout::LocalMap& map);
+
+}  // namespace braid::gpu_test
