@@ -1,0 +1,85 @@
+#include <algorithm>
+
+#include "app/bench.hpp"
+#include "app/bench_case.hpp"
+#include "app/limits.hpp"
+#include "app/stats.hpp"
+#include "codec/bfloat16.hpp"
+#include "model/compare.hpp"
+
+namespace braid::app {
+namespace {
+
+// Each token, as `see` shows it, times the sum of its weights; rank after rank.
+template <class See>
+std::vector<float> weighted_sums(const BenchOptions& options, const BenchCase& bench, See see) {
+  const auto hidden = static_cast<std::size_t>(bench.shape.hidden);
+  const auto top_k = static_cast<std::size_t>(bench.shape.top_k);
+  std::vector<float> sums;
+  std::vector<float> seen(hidden);
+  for (int rank = 0; rank < options.communication.ranks; ++rank) {
+    const BenchInputs inputs = bench_inputs(options, bench, rank);
+    for (std::size_t token = 0; token < static_cast<std::size_t>(options.tokens); ++token) {
+      float weight = 0;
+      for (std::size_t i = token * top_k; i < (token + 1) * top_k; ++i) {
+        if (inputs.routing.topk_idx[i] >= 0) weight += inputs.routing.topk_weights[i];
+      }
+      see(inputs.tokens.data() + token * hidden, seen);
+      for (const float value : seen) sums.push_back(weight * value);
+    }
+  }
+  return sums;
+}
+
+double mean_bytes(const Traffic& traffic, int num_ranks) {
+  return static_cast<double>(traffic.local.bytes + traffic.scale_up.bytes +
+                             traffic.scale_out.bytes) /
+         num_ranks;
+}
+
+Latency latency(const std::vector<double>& times, double bytes) {
+  Latency latency{percentile(times, 0.5), percentile(times, 0.99), percentile(times, 1.0), 0};
+  if (latency.p50 > 0) latency.gigabytes_per_second = bytes / latency.p50 / 1e3;
+  return latency;
+}
+
+}  // namespace
+
+BenchReport make_report(const BenchOptions& options, const BenchCase& bench,
+                        const std::vector<RankResult>& results) {
+  const CommunicationOptions& communication = options.communication;
+  Summary summary = summarize(results);
+  BenchReport report;
+  report.options = options;
+  report.options.top_k = bench.shape.top_k;
+  report.repeats_equal = summary.repeats_equal;
+  report.traffic = summary.traffic;
+  report.tokens_per_expert = std::move(summary.tokens_per_expert);
+  report.output_sha256 = summary.output_sha256;
+  report.total_p50 = summary.time.total;
+  report.dispatch = latency(slowest(results, &StepTimes::dispatch),
+                            mean_bytes(report.traffic.dispatch, communication.ranks));
+  report.combine = latency(slowest(results, &StepTimes::combine),
+                           mean_bytes(report.traffic.combine, communication.ranks));
+
+  report.reference = "weighted_sum";
+  const auto as_given = [](const std::uint16_t* row, std::vector<float>& seen) {
+    std::transform(row, row + seen.size(), seen.begin(), codec::bf16_to_float);
+  };
+  report.comparisons.push_back(
+      {report.reference, model::diff(summary.output, weighted_sums(options, bench, as_given)),
+       reference_limit(communication, kIdentityFp8Limit)});
+  if (communication.dispatch != DispatchFormat::kBf16) {
+    const auto rounded = [&](const std::uint16_t* row, std::vector<float>& seen) {
+      round_row(communication.dispatch, row, bench.shape.hidden, seen.data());
+    };
+    report.comparisons.push_back(
+        {"weighted_sum_rounded_tokens",
+         model::diff(summary.output, weighted_sums(options, bench, rounded)),
+         rounded_limit(communication)});
+  }
+  report.verified = all_hold(report.comparisons) && report.repeats_equal;
+  return report;
+}
+
+}  // namespace braid::app

@@ -1,0 +1,85 @@
+// What the command line tool is asked to do, as plain values, and the checks that need no file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "braid/buffer.hpp"
+#include "braid/topology.hpp"
+
+namespace braid::app {
+
+// How tokens travel; shared by run and bench.
+struct CommunicationOptions {
+  int ranks = 8;
+  int ranks_per_node = 0;  // 0: all ranks on one node
+  bool processes = false;  // ranks are processes, not threads
+  // Set where this process is one of those ranks, as its environment says: the descriptor that a
+  // failure is told to.
+  std::optional<int> launched;
+  FanOut fan_out = FanOut::kAuto;
+  Reduce reduce = Reduce::kTokenRank;
+  DispatchFormat dispatch = DispatchFormat::kFp8;
+  CombineFormat combine = CombineFormat::kBf16;
+  int rounds = 1;
+  int workers = 1;
+  std::uint64_t seed = 1;
+  int timeout_seconds = 30;
+
+  Topology topology() const { return {ranks, ranks_per_node == 0 ? ranks : ranks_per_node}; }
+  // What "auto" becomes.
+  FanOut resolved_fan_out() const { return fan_out == FanOut::kAuto ? FanOut::kPerRank : fan_out; }
+};
+
+struct RunOptions {
+  CommunicationOptions communication;
+  std::string layer;               // a checkpoint directory
+  std::optional<int> layer_index;  // none: its first MoE layer
+  int tokens = 0;  // in all; 0: every input, or 64 random tokens where there is none
+  int repeat = 1;
+};
+
+inline constexpr int kDefaultTopK = 8;
+
+struct BenchOptions {
+  CommunicationOptions communication;
+  int hidden = 2048;
+  int experts = 64;
+  int top_k = 0;                    // 0: that of a recorded routing, else kDefaultTopK
+  std::string routing = "uniform";  // uniform, zipf, or a safetensors file with topk_idx
+  int tokens = 128;                 // on each rank
+  int repeat = 50;
+};
+
+struct PlanOptions {
+  Topology topology{8, 0};
+  BufferOptions buffer;
+  FanOut fan_out = FanOut::kAuto;
+};
+
+// Everything that can be told from these numbers alone, in the words of the command line: E and R,
+// R and P, rounds, top-k, H and the formats. Throws kInvalidArgument.
+struct LayerShape {
+  int hidden = 0;
+  int experts = 0;
+  int top_k = 0;
+};
+void check(const CommunicationOptions& options);
+void check(const CommunicationOptions& options, const LayerShape& shape);
+void check(const PlanOptions& options);
+
+// The buffer for max_tokens tokens on each rank.
+BufferOptions buffer_options(const CommunicationOptions& options, const LayerShape& shape,
+                             int max_tokens);
+
+// Parse the values that have one choice in this version. Throw kInvalidArgument for any other.
+void check_mode(const std::string& mode);
+void check_path(const std::string& path);
+
+inline constexpr const char* kMode = "low_latency";
+// The hidden option of a process that was started to be one rank.
+inline constexpr const char* kLaunchedOption = "--launched-as-rank";
+inline constexpr const char* kPath = "direct";
+
+}  // namespace braid::app

@@ -1,0 +1,127 @@
+#include "app/rank_result.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "app/hash.hpp"
+#include "app/stats.hpp"
+#include "codec/bfloat16.hpp"
+
+namespace braid::app {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array kSteps = {&StepTimes::gate,    &StepTimes::dispatch, &StepTimes::experts,
+                               &StepTimes::combine, &StepTimes::shared,   &StepTimes::total};
+constexpr std::array kLinks = {&Traffic::local, &Traffic::scale_up, &Traffic::scale_out};
+
+json to_json(const Traffic& traffic) {
+  json counts = json::array();
+  for (const auto link : kLinks) {
+    counts.push_back((traffic.*link).bytes);
+    counts.push_back((traffic.*link).messages);
+  }
+  return counts;
+}
+
+Traffic traffic_from(const json& counts) {
+  Traffic traffic;
+  for (std::size_t i = 0; i < kLinks.size(); ++i) {
+    traffic.*kLinks[i] = {counts.at(2 * i).get<std::uint64_t>(),
+                          counts.at(2 * i + 1).get<std::uint64_t>()};
+  }
+  return traffic;
+}
+
+void add(Traffic& sum, const Traffic& part) {
+  for (const auto link : kLinks) {
+    (sum.*link).bytes += (part.*link).bytes;
+    (sum.*link).messages += (part.*link).messages;
+  }
+}
+
+void divide(Traffic& sum, int num_operations) {
+  const auto divisor = static_cast<std::uint64_t>(std::max(num_operations, 1));
+  for (const auto link : kLinks) {
+    (sum.*link).bytes /= divisor;
+    (sum.*link).messages /= divisor;
+  }
+}
+
+}  // namespace
+
+std::string serialize(const RankResult& result) {
+  json times = json::array();
+  for (const StepTimes& time : result.times) {
+    json steps = json::array();
+    for (const auto step : kSteps) steps.push_back(time.*step);
+    times.push_back(std::move(steps));
+  }
+  const json all = {{"times", times},
+                    {"dispatch", to_json(result.traffic.dispatch)},
+                    {"combine", to_json(result.traffic.combine)},
+                    {"operations", result.num_operations},
+                    {"tokens_per_expert", result.tokens_per_expert},
+                    {"repeats_equal", result.repeats_equal},
+                    {"output", json::binary({result.output.begin(), result.output.end()})}};
+  std::string bytes;
+  json::to_cbor(all, bytes);
+  return bytes;
+}
+
+RankResult deserialize(const std::string& bytes) {
+  const json all = json::from_cbor(bytes);
+  RankResult result;
+  for (const json& steps : all.at("times")) {
+    StepTimes time;
+    for (std::size_t i = 0; i < kSteps.size(); ++i) time.*kSteps[i] = steps.at(i).get<double>();
+    result.times.push_back(time);
+  }
+  result.traffic = {traffic_from(all.at("dispatch")), traffic_from(all.at("combine"))};
+  result.num_operations = all.at("operations").get<int>();
+  result.tokens_per_expert = all.at("tokens_per_expert").get<std::vector<std::int64_t>>();
+  result.repeats_equal = all.at("repeats_equal").get<bool>();
+  const json::binary_t& output = all.at("output").get_binary();
+  result.output.assign(output.begin(), output.end());
+  return result;
+}
+
+std::vector<double> slowest(const std::vector<RankResult>& results, double StepTimes::*step) {
+  std::vector<double> times;
+  for (std::size_t repeat = 0; repeat < results.front().times.size(); ++repeat) {
+    double most = 0;
+    for (const RankResult& result : results) most = std::max(most, result.times[repeat].*step);
+    times.push_back(most);
+  }
+  return times;
+}
+
+Summary summarize(const std::vector<RankResult>& results) {
+  Summary summary;
+  for (const auto step : kSteps) summary.time.*step = percentile(slowest(results, step), 0.5);
+  Sha256 hash;
+  for (const RankResult& result : results) {
+    add(summary.traffic.dispatch, result.traffic.dispatch);
+    add(summary.traffic.combine, result.traffic.combine);
+    summary.tokens_per_expert.insert(summary.tokens_per_expert.end(),
+                                     result.tokens_per_expert.begin(),
+                                     result.tokens_per_expert.end());
+    summary.repeats_equal = summary.repeats_equal && result.repeats_equal;
+    hash.update(result.output.data(), result.output.size());
+    for (std::size_t at = 0; at < result.output.size(); at += 2) {
+      std::uint16_t value = 0;
+      std::memcpy(&value, result.output.data() + at, sizeof value);
+      summary.output.push_back(codec::bf16_to_float(value));
+    }
+  }
+  // Every operation of a run moves the same, so the division leaves nothing over.
+  divide(summary.traffic.dispatch, results.front().num_operations);
+  divide(summary.traffic.combine, results.front().num_operations);
+  summary.output_sha256 = hash.finish();
+  return summary;
+}
+
+}  // namespace braid::app

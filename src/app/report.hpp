@@ -1,0 +1,65 @@
+// What run and bench found, as plain values; the faces print it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "app/options.hpp"
+#include "braid/buffer.hpp"
+
+namespace braid::app {
+
+// One result held against one reference.
+struct Comparison {
+  std::string name;
+  double diff = NAN;  // model::diff; infinite where a value is not finite
+  double limit = 0;
+  bool holds() const { return diff <= limit; }  // false for NaN
+};
+
+// Microseconds of a layer's steps.
+struct StepTimes {
+  double gate = 0, dispatch = 0, experts = 0, combine = 0, shared = 0, total = 0;
+};
+
+// What one operation moved, of all ranks together.
+struct OperationTraffic {
+  Traffic dispatch, combine;
+};
+
+struct RunReport {
+  RunOptions options;  // as it ran: tokens and layer_index filled in
+  LayerShape shape;
+  std::string family;
+  bool verified = false;
+  std::string reference;  // what the first comparison is with
+  std::vector<Comparison> comparisons;
+  bool repeats_equal = false;  // every repeat gave the same bits
+  StepTimes time;              // p50 over repeats of the slowest rank
+  OperationTraffic traffic;
+  std::vector<std::int64_t> tokens_per_expert;
+  std::string output_sha256;
+};
+
+// Microseconds; of each iteration the slowest rank counts.
+struct Latency {
+  double p50 = 0, p99 = 0, max = 0;
+  double gigabytes_per_second = 0;  // of one rank: its mean bytes, to itself too, over p50
+};
+
+struct BenchReport {
+  BenchOptions options;  // as it ran: top_k filled in
+  bool verified = false;
+  std::string reference;
+  std::vector<Comparison> comparisons;
+  bool repeats_equal = false;
+  Latency dispatch, combine;
+  double total_p50 = 0;
+  OperationTraffic traffic;
+  std::vector<std::int64_t> tokens_per_expert;
+  std::string output_sha256;
+};
+
+}  // namespace braid::app

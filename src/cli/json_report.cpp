@@ -1,0 +1,162 @@
+#include "cli/json_report.hpp"
+
+#include <string>
+
+#include "app/build_info.hpp"
+
+namespace braid::cli {
+namespace {
+
+Json build_json() {
+  const app::BuildInfo build = app::build_info();
+  return {{"version", build.version},
+          {"compiler", build.compiler},
+          {"type", build.type},
+          {"sanitizer", build.sanitizer.empty() ? Json(nullptr) : Json(build.sanitizer)},
+          {"git_commit", build.git_commit.empty() ? Json(nullptr) : Json(build.git_commit)}};
+}
+
+void add_options(Json& report, const app::CommunicationOptions& options) {
+  const Topology topology = options.topology();
+  report["ranks"] = topology.num_ranks;
+  report["ranks_per_node"] = topology.ranks_per_node;
+  report["processes"] = options.processes;
+  report["mode"] = app::kMode;
+  report["path"] = app::kPath;
+  report["fan_out"] = to_string(options.resolved_fan_out());
+  report["fan_out_requested"] = to_string(options.fan_out);
+  report["reduce"] = to_string(options.reduce);
+  report["dispatch"] = to_string(options.dispatch);
+  report["combine"] = to_string(options.combine);
+  report["rounds"] = options.rounds;
+  report["workers"] = options.workers;
+  report["seed"] = options.seed;
+}
+
+// {"scale_up": sum, "scale_up_dispatch": ..., "scale_up_combine": ..., and so on} of one field.
+Json counts_json(const app::OperationTraffic& traffic, std::uint64_t Traffic::Count::*field) {
+  Json counts = Json::object();
+  const auto add = [&](const std::string& name, Traffic::Count Traffic::*link) {
+    const std::uint64_t dispatch = traffic.dispatch.*link.*field;
+    const std::uint64_t combine = traffic.combine.*link.*field;
+    counts[name] = dispatch + combine;
+    counts[name + "_dispatch"] = dispatch;
+    counts[name + "_combine"] = combine;
+  };
+  add("scale_up", &Traffic::scale_up);
+  add("scale_out", &Traffic::scale_out);
+  add("local", &Traffic::local);
+  return counts;
+}
+
+Json comparisons_json(const std::vector<app::Comparison>& comparisons) {
+  Json list = Json::array();
+  for (const app::Comparison& comparison : comparisons) {
+    list.push_back({{"name", comparison.name},
+                    {"diff", comparison.diff},
+                    {"limit", comparison.limit},
+                    {"holds", comparison.holds()}});
+  }
+  return list;
+}
+
+template <class Report>
+void add_check(Json& json, const Report& report) {
+  json["verified"] = report.verified;
+  json["reference"] = report.reference;
+  json["diff"] = report.comparisons.front().diff;
+  json["comparisons"] = comparisons_json(report.comparisons);
+  json["repeats_equal"] = report.repeats_equal;
+}
+
+template <class Report>
+void add_traffic(Json& json, const Report& report) {
+  json["bytes"] = counts_json(report.traffic, &Traffic::Count::bytes);
+  json["messages"] = counts_json(report.traffic, &Traffic::Count::messages);
+  json["tokens_per_expert"] = report.tokens_per_expert;
+}
+
+Json latency_json(const app::Latency& latency) {
+  return {{"p50", latency.p50},
+          {"p99", latency.p99},
+          {"max", latency.max},
+          {"gigabytes_per_second", latency.gigabytes_per_second}};
+}
+
+Json regions_json(const std::vector<MemoryRegion>& regions) {
+  Json list = Json::array();
+  for (const MemoryRegion& region : regions) {
+    list.push_back({{"name", region.name},
+                    {"offset", region.offset},
+                    {"bytes", region.bytes},
+                    {"purpose", region.purpose}});
+  }
+  return list;
+}
+
+}  // namespace
+
+Json to_json(const app::RunReport& report) {
+  Json json = {{"command", "run"}};
+  add_check(json, report);
+  json["layer"] = report.options.layer;
+  json["layer_index"] = *report.options.layer_index;
+  json["family"] = report.family;
+  json["hidden"] = report.shape.hidden;
+  json["experts"] = report.shape.experts;
+  json["topk"] = report.shape.top_k;
+  json["tokens"] = report.options.tokens;
+  json["repeat"] = report.options.repeat;
+  add_options(json, report.options.communication);
+  add_traffic(json, report);
+  json["time_us"] = {{"total", report.time.total},       {"gate", report.time.gate},
+                     {"dispatch", report.time.dispatch}, {"experts", report.time.experts},
+                     {"combine", report.time.combine},   {"shared", report.time.shared}};
+  json["output_sha256"] = report.output_sha256;
+  json["build"] = build_json();
+  return json;
+}
+
+Json to_json(const app::BenchReport& report) {
+  Json json = {{"command", "bench"}};
+  add_check(json, report);
+  json["hidden"] = report.options.hidden;
+  json["experts"] = report.options.experts;
+  json["topk"] = report.options.top_k;
+  json["routing"] = report.options.routing;
+  json["tokens"] = report.options.tokens;
+  json["repeat"] = report.options.repeat;
+  add_options(json, report.options.communication);
+  add_traffic(json, report);
+  json["time_us"] = {{"total", report.total_p50},
+                     {"dispatch", report.dispatch.p50},
+                     {"experts", 0.0},
+                     {"combine", report.combine.p50}};
+  json["dispatch_us"] = latency_json(report.dispatch);
+  json["combine_us"] = latency_json(report.combine);
+  json["output_sha256"] = report.output_sha256;
+  json["build"] = build_json();
+  return json;
+}
+
+Json to_json(const app::PlanOptions& options, const MemoryPlan& plan) {
+  const BufferOptions& buffer = options.buffer;
+  return {{"command", "plan"},
+          {"ranks", options.topology.num_ranks},
+          {"ranks_per_node", options.topology.ranks_per_node},
+          {"experts", buffer.num_experts},
+          {"tokens", buffer.max_tokens},
+          {"hidden", buffer.hidden},
+          {"topk", buffer.top_k},
+          {"depth", buffer.depth},
+          {"rounds", buffer.max_rounds},
+          {"fan_out", to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank)},
+          {"dispatch", to_string(buffer.widest_dispatch)},
+          {"symmetric_bytes", plan.symmetric_bytes},
+          {"local_bytes", plan.local_bytes},
+          {"symmetric", regions_json(plan.symmetric)},
+          {"local", regions_json(plan.local)},
+          {"build", build_json()}};
+}
+
+}  // namespace braid::cli

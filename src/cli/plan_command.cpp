@@ -1,0 +1,15 @@
+#include "cli/commands.hpp"
+#include "cli/output.hpp"
+#include "cli/table.hpp"
+
+namespace braid::cli {
+
+int execute(const PlanCommand& command) {
+  JsonFile json(command.json);
+  app::check(command.options);
+  const MemoryPlan plan = Buffer::plan(command.options.topology, command.options.buffer);
+  publish(json, to_json(command.options, plan), to_table(command.options, plan));
+  return 0;
+}
+
+}  // namespace braid::cli

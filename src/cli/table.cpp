@@ -1,0 +1,137 @@
+#include "cli/table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+
+namespace braid::cli {
+namespace {
+
+template <class... Args>
+void line(std::string& text, fmt::format_string<Args...> format, Args&&... args) {
+  fmt::format_to(std::back_inserter(text), format, std::forward<Args>(args)...);
+  text += '\n';
+}
+
+const char* plural(std::int64_t count) { return count == 1 ? "" : "s"; }
+
+void add_options(std::string& text, const app::CommunicationOptions& options) {
+  const Topology topology = options.topology();
+  line(text, "{} rank{} ({}) in {} node{} of {}, {} worker{} each, {} round{}", topology.num_ranks,
+       plural(topology.num_ranks), options.processes ? "processes" : "threads",
+       topology.num_nodes(), plural(topology.num_nodes()), topology.ranks_per_node, options.workers,
+       plural(options.workers), options.rounds, plural(options.rounds));
+  line(text, "{}, path {}, dispatch {} ({}), combine {} (summed at the {})", app::kMode, app::kPath,
+       to_string(options.dispatch), to_string(options.resolved_fan_out()),
+       to_string(options.combine), to_string(options.reduce));
+}
+
+void add_traffic(std::string& text, const app::OperationTraffic& traffic) {
+  line(text, "\n{:<23}{:>16}{:>10}{:>16}{:>10}", "all ranks, an operation", "dispatch bytes",
+       "messages", "combine bytes", "messages");
+  const auto row = [&](const char* name, Traffic::Count Traffic::*link) {
+    const Traffic::Count dispatch = traffic.dispatch.*link;
+    const Traffic::Count combine = traffic.combine.*link;
+    line(text, "  {:<21}{:>16}{:>10}{:>16}{:>10}", name, dispatch.bytes, dispatch.messages,
+         combine.bytes, combine.messages);
+  };
+  row("inside nodes", &Traffic::scale_up);
+  row("between nodes", &Traffic::scale_out);
+  row("to itself", &Traffic::local);
+}
+
+void add_experts(std::string& text, const std::vector<std::int64_t>& tokens) {
+  if (tokens.empty()) return;
+  const auto [least, most] = std::minmax_element(tokens.begin(), tokens.end());
+  const auto sum = std::accumulate(tokens.begin(), tokens.end(), std::int64_t{0});
+  line(text, "\ntokens per expert: min {}, mean {:.1f}, max {}", *least,
+       static_cast<double>(sum) / static_cast<double>(tokens.size()), *most);
+}
+
+template <class Report>
+void add_verdict(std::string& text, const Report& report) {
+  for (const app::Comparison& comparison : report.comparisons) {
+    line(text, "error against {}: {:.3g}, limit {:.3g}: {}", comparison.name, comparison.diff,
+         comparison.limit, comparison.holds() ? "holds" : "TOO LARGE");
+  }
+  if (!report.repeats_equal) line(text, "repeats gave DIFFERENT BITS");
+  line(text, "output sha256 {}", report.output_sha256);
+  line(text, "{}", report.verified ? "VERIFIED" : "NOT VERIFIED");
+}
+
+void add_regions(std::string& text, const std::vector<MemoryRegion>& regions) {
+  std::size_t width = 0;
+  for (const MemoryRegion& region : regions) width = std::max(width, region.name.size());
+  line(text, "  {:<{}}  {:>14}  {:>14}  {}", "region", width, "offset", "bytes", "purpose");
+  for (const MemoryRegion& region : regions) {
+    line(text, "  {:<{}}  {:>14}  {:>14}  {}", region.name, width, region.offset, region.bytes,
+         region.purpose);
+  }
+}
+
+}  // namespace
+
+std::string to_table(const app::RunReport& report) {
+  std::string text;
+  const int tokens = report.options.tokens;
+  line(text, "{}, layer {} ({}): {} experts, top-{}, hidden {}; {} token{}", report.options.layer,
+       *report.options.layer_index, report.family, report.shape.experts, report.shape.top_k,
+       report.shape.hidden, tokens, plural(tokens));
+  add_options(text, report.options.communication);
+  const int timed = std::max(report.options.repeat - 1, 1);
+  line(text, "\ntime of the slowest rank, microseconds (p50 of {})", timed);
+  const auto step = [&](const char* name, double time) {
+    line(text, "  {:<12}{:>12.1f}", name, time);
+  };
+  step("gate", report.time.gate);
+  step("dispatch", report.time.dispatch);
+  step("experts", report.time.experts);
+  step("combine", report.time.combine);
+  step("shared", report.time.shared);
+  step("total", report.time.total);
+  add_traffic(text, report.traffic);
+  add_experts(text, report.tokens_per_expert);
+  add_verdict(text, report);
+  return text;
+}
+
+std::string to_table(const app::BenchReport& report) {
+  std::string text;
+  const app::BenchOptions& options = report.options;
+  line(text, "{} experts, top-{}, hidden {}, routing {}; {} token{} a rank", options.experts,
+       options.top_k, options.hidden, options.routing, options.tokens, plural(options.tokens));
+  add_options(text, options.communication);
+  line(text, "\nslowest rank, microseconds, of {:<6}{:>10}{:>12}{:>12}{:>16}", options.repeat,
+       "p50", "p99", "max", "GB/s a rank");
+  const auto row = [&](const char* name, const app::Latency& latency) {
+    line(text, "  {:<33}{:>10.1f}{:>12.1f}{:>12.1f}{:>16.2f}", name, latency.p50, latency.p99,
+         latency.max, latency.gigabytes_per_second);
+  };
+  row("dispatch", report.dispatch);
+  row("combine", report.combine);
+  add_traffic(text, report.traffic);
+  add_experts(text, report.tokens_per_expert);
+  add_verdict(text, report);
+  return text;
+}
+
+std::string to_table(const app::PlanOptions& options, const MemoryPlan& plan) {
+  std::string text;
+  const BufferOptions& buffer = options.buffer;
+  line(text, "R {} in nodes of {}, E {}, T {}, H {}, k {}, D {}, G up to {}, dispatch up to {}, {}",
+       options.topology.num_ranks, options.topology.ranks_per_node, buffer.num_experts,
+       buffer.max_tokens, buffer.hidden, buffer.top_k, buffer.depth, buffer.max_rounds,
+       to_string(buffer.widest_dispatch),
+       to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank));
+  line(text, "\nsymmetric, on each rank, written by its peers: {} bytes", plan.symmetric_bytes);
+  add_regions(text, plan.symmetric);
+  line(text, "\nlocal, on each rank: {} bytes", plan.local_bytes);
+  add_regions(text, plan.local);
+  line(text, "\ntotal of a rank: {} bytes ({:.1f} MiB)", plan.symmetric_bytes + plan.local_bytes,
+       static_cast<double>(plan.symmetric_bytes + plan.local_bytes) / (1 << 20));
+  return text;
+}
+
+}  // namespace braid::cli

@@ -1,0 +1,71 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "program.hpp"
+
+namespace braid::test {
+namespace {
+
+bool names(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(Help, NamesTheCommands) {
+  const Ended help = braid({"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.err, "");
+  for (const char* command : {"run", "bench", "plan", "--version"}) {
+    EXPECT_TRUE(names(help.out, command)) << command;
+  }
+}
+
+TEST(Help, OfACommandTellsEveryOptionAndDefault) {
+  const Words common = {"--ranks",
+                        "--ranks-per-node",
+                        "--processes",
+                        "--mode",
+                        "--path",
+                        "--fan-out",
+                        "--reduce",
+                        "--dispatch",
+                        "--combine",
+                        "--rounds",
+                        "--workers",
+                        "--seed",
+                        "--timeout",
+                        "--tokens",
+                        "--repeat",
+                        "--json",
+                        "[default: fp8]",
+                        "[default: bf16]",
+                        "[default: auto]",
+                        "[default: token_rank]",
+                        "[default: direct]",
+                        "[default: low_latency]"};
+  const std::string run = braid({"run", "--help"}).out;
+  for (const auto& option : joined(common, {"--layer", "--layer-index"})) {
+    EXPECT_TRUE(names(run, option)) << option;
+  }
+  const std::string bench = braid({"bench", "--help"}).out;
+  for (const auto& option : joined(common, {"--hidden", "--experts", "--topk", "--routing"})) {
+    EXPECT_TRUE(names(bench, option)) << option;
+  }
+  const std::string plan = braid({"plan", "--help"}).out;
+  for (const char* option :
+       {"--ranks", "--ranks-per-node", "--experts", "--tokens", "--hidden", "--topk", "--depth",
+        "--rounds", "--fan-out", "--dispatch", "--json"}) {
+    EXPECT_TRUE(names(plan, option)) << option;
+  }
+  EXPECT_FALSE(names(run + bench + plan, "launched")) << "the tool's own flag shows";
+}
+
+TEST(Version, IsOneLineOfStandardOutput) {
+  const Ended version = braid({"--version"});
+  EXPECT_EQ(version.status, 0);
+  EXPECT_TRUE(version.out.starts_with("braid "));
+  EXPECT_EQ(std::count(version.out.begin(), version.out.end(), '\n'), 1);
+}
+
+}  // namespace
+}  // namespace braid::test

@@ -1,0 +1,50 @@
+#include <gtest/gtest.h>
+
+#include "program.hpp"
+
+namespace braid::test {
+namespace {
+
+const Words kPlan = {"plan", "--ranks",  "8",  "--ranks-per-node", "4",   "--experts",
+                     "32",   "--tokens", "16", "--hidden",         "256", "--topk",
+                     "8"};
+
+TEST(Plan, AccountsForEveryByteInAddressOrder) {
+  const auto plan = report_of(joined(kPlan, {"--rounds", "2", "--depth", "3"}));
+  for (const char* part : {"symmetric", "local"}) {
+    const std::uint64_t total = plan.at(std::string(part) + "_bytes").get<std::uint64_t>();
+    std::uint64_t end = 0;
+    ASSERT_FALSE(plan.at(part).empty());
+    for (const auto& region : plan.at(part)) {
+      EXPECT_GE(region.at("offset").get<std::uint64_t>(), end) << region;
+      EXPECT_GT(region.at("bytes").get<std::uint64_t>(), 0U) << region;
+      EXPECT_FALSE(region.at("purpose").get<std::string>().empty());
+      end = region.at("offset").get<std::uint64_t>() + region.at("bytes").get<std::uint64_t>();
+    }
+    EXPECT_LE(end, total);
+    EXPECT_LT(total - end, 4096U);
+  }
+}
+
+std::uint64_t symmetric_bytes(const Words& more) {
+  return report_of(joined(kPlan, more)).at("symmetric_bytes").get<std::uint64_t>();
+}
+
+TEST(Plan, GrowsWithWhatIsAskedFor) {
+  const std::uint64_t fp8 = symmetric_bytes({"--dispatch", "fp8"});
+  EXPECT_GT(symmetric_bytes({"--dispatch", "bf16"}), fp8);
+  EXPECT_GT(symmetric_bytes({"--dispatch", "fp8", "--depth", "4"}), fp8);
+  EXPECT_GT(symmetric_bytes({"--dispatch", "fp8", "--fan-out", "per_expert"}), fp8);
+  EXPECT_EQ(symmetric_bytes({"--dispatch", "fp8", "--fan-out", "auto"}), fp8);
+}
+
+TEST(Plan, IsATableForPeople) {
+  const Ended plan = braid(kPlan);
+  EXPECT_EQ(plan.status, 0);
+  EXPECT_NE(plan.out.find("bytes"), std::string::npos);
+  EXPECT_NE(plan.out.find("total of a rank"), std::string::npos);
+  EXPECT_EQ(plan.err, "");
+}
+
+}  // namespace
+}  // namespace braid::test

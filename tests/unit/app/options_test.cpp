@@ -1,0 +1,83 @@
+#include "app/options.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "braid/error.hpp"
+
+namespace braid::app {
+namespace {
+
+const LayerShape kShape{256, 32, 8};
+
+std::string refusal(const std::function<void(CommunicationOptions&, LayerShape&)>& change) {
+  CommunicationOptions options;
+  LayerShape shape = kShape;
+  change(options, shape);
+  try {
+    check(options, shape);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Options, DefaultsFitTheLayer) {
+  EXPECT_EQ(refusal([](auto&, auto&) {}), "accepted");
+}
+
+TEST(Options, EachRefusalNamesOptionValueAndWhatIsAllowed) {
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.ranks = 6; }),
+            "--ranks is 6, but must divide the number of experts, 32");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.ranks_per_node = 3; }),
+            "--ranks-per-node is 3, but must be from 1 to 8 and divide --ranks 8");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.ranks_per_node = 16; }),
+            "--ranks-per-node is 16, but must be from 1 to 8 and divide --ranks 8");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.rounds = 3; }),
+            "--rounds is 3, but must divide the 4 experts of a rank (32 experts on 8 ranks)");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.rounds = 8; }),
+            "--rounds is 8, but must divide the 4 experts of a rank (32 experts on 8 ranks)");
+  EXPECT_EQ(refusal([](auto&, auto& shape) { shape.top_k = 33; }),
+            "top-k is 33, but must be from 1 to 32 and at most the number of experts, 32");
+  EXPECT_EQ(refusal([](auto& options, auto& shape) {
+              options.ranks = 1;
+              shape = {256, 4, 5};
+            }),
+            "top-k is 5, but must be from 1 to 32 and at most the number of experts, 4");
+  EXPECT_EQ(refusal([](auto&, auto& shape) { shape.hidden = 200; }),
+            "the hidden size is 200, but must be a multiple of 128 for --dispatch fp8");
+  EXPECT_EQ(refusal([](auto& options, auto& shape) {
+              options.dispatch = DispatchFormat::kBf16;
+              options.combine = CombineFormat::kLogFmt10;
+              shape.hidden = 200;
+            }),
+            "the hidden size is 200, but must be a multiple of 128 for --combine logfmt10");
+  EXPECT_EQ(refusal([](auto& options, auto& shape) {
+              options.dispatch = DispatchFormat::kBf16;
+              shape.hidden = 100;
+            }),
+            "the hidden size is 100, but must be a multiple of 8 for --dispatch bf16");
+}
+
+TEST(Options, ModesAndPathsThatAreNotOfferedAreRefusedByName) {
+  EXPECT_NO_THROW(check_mode("low_latency"));
+  EXPECT_NO_THROW(check_path("direct"));
+  EXPECT_THROW(check_mode("high_throughput"), Error);
+  EXPECT_THROW(check_path("layered"), Error);
+  EXPECT_THROW(check_path(""), Error);
+}
+
+TEST(Options, AutoFanOutIsPerRankAndTheBufferIsSizedForIt) {
+  CommunicationOptions options;
+  EXPECT_EQ(options.resolved_fan_out(), FanOut::kPerRank);
+  EXPECT_FALSE(buffer_options(options, kShape, 16).allow_per_expert);
+  options.fan_out = FanOut::kPerExpert;
+  EXPECT_EQ(options.resolved_fan_out(), FanOut::kPerExpert);
+  EXPECT_TRUE(buffer_options(options, kShape, 16).allow_per_expert);
+}
+
+}  // namespace
+}  // namespace braid::app

@@ -1,0 +1,65 @@
+#include "app/rank_result.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "app/hash.hpp"
+
+namespace braid::app {
+namespace {
+
+RankResult example(double scale) {
+  RankResult result;
+  result.times = {{1 * scale, 2 * scale, 3 * scale, 4 * scale, 5 * scale, 15 * scale},
+                  {10, 10, 10, 10, 10, 50}};
+  result.traffic.dispatch.local = {20, 2};
+  result.traffic.dispatch.scale_out = {1000000000000ULL, 4};
+  result.traffic.combine.scale_up = {60, 6};
+  result.num_operations = 2;
+  result.tokens_per_expert = {3, 0};
+  result.output = std::string("\x80\x3f\x00\xc0", 4);  // 1, -2
+  return result;
+}
+
+TEST(RankResult, ComesBackWholeFromItsBytes) {
+  RankResult sent = example(1.5);
+  sent.repeats_equal = false;
+  const RankResult got = deserialize(serialize(sent));
+  EXPECT_EQ(serialize(got), serialize(sent));
+  EXPECT_EQ(got.times.size(), 2U);
+  EXPECT_EQ(got.times[0].shared, 7.5);
+  EXPECT_EQ(got.traffic.dispatch.scale_out.bytes, 1000000000000U);
+  EXPECT_EQ(got.traffic.combine.scale_up.messages, 6U);
+  EXPECT_EQ(got.tokens_per_expert, sent.tokens_per_expert);
+  EXPECT_FALSE(got.repeats_equal);
+  EXPECT_EQ(got.output, sent.output);
+}
+
+TEST(RankResult, OfARankWithoutTokensComesBackToo) {
+  RankResult sent = example(1);
+  sent.output.clear();
+  EXPECT_TRUE(deserialize(serialize(sent)).output.empty());
+}
+
+TEST(Summary, TakesTheSlowestRankOfEachRepeatAndTheTrafficOfOneOperation) {
+  const Summary summary = summarize({example(1), example(4)});
+  // Repeat 0: rank 1 has 4 * 2 = 8; repeat 1: both have 10.
+  EXPECT_EQ(summary.time.dispatch, 9.0);
+  EXPECT_EQ(summary.time.total, 55.0);
+  EXPECT_EQ(summary.traffic.dispatch.local.bytes, 20U);  // (20 + 20) / 2 operations
+  EXPECT_EQ(summary.traffic.combine.scale_up.messages, 6U);
+  EXPECT_EQ(summary.tokens_per_expert, (std::vector<std::int64_t>{3, 0, 3, 0}));
+  EXPECT_EQ(summary.output, (std::vector<float>{1, -2, 1, -2}));
+  EXPECT_EQ(summary.output_sha256, sha256(std::string("\x80\x3f\x00\xc0\x80\x3f\x00\xc0", 8)));
+  EXPECT_TRUE(summary.repeats_equal);
+}
+
+TEST(Summary, SaysWhenOneRankSawOtherBits) {
+  RankResult other = example(1);
+  other.repeats_equal = false;
+  EXPECT_FALSE(summarize({example(1), other}).repeats_equal);
+}
+
+}  // namespace
+}  // namespace braid::app
