@@ -181,8 +181,9 @@ class Buffer {
   // The receive of a round as a callable, to start it later.
   Hook dispatch_hook(const Handle& handle, int round);
 
-  // The reverse, on the handle of a dispatch that was received. One combine at a time a handle;
-  // a handle may be combined again after its combine ended.
+  // The reverse, on the handle of a dispatch. A round's send needs the receives of the dispatch
+  // rounds that its experts are in (kTokenRank), or all of them (kExpertRank), enqueued before. One
+  // combine at a time a handle; a handle may be combined again after its combine was received.
   void combine(const Handle& handle, const CombineInput& input, const CombineOutput& output,
                const CombineOptions& options, Stream& stream);
   void combine_begin(const Handle& handle, const CombineInput& input, const CombineOutput& output,

@@ -42,6 +42,7 @@ struct AbortRecord {
   std::int32_t operation = 0;  // as in machine::WaitTag
   std::int32_t round = 0;
   std::uint32_t epoch = 0;
+  std::int32_t peer_ended = 0;  // 1: the culprit's process or thread has ended
 };
 
 // The symmetric block. Region by region: control, then for flags and data D depths each.

@@ -85,6 +85,21 @@ void enqueue(std::shared_ptr<HandleState> handle, Stream& stream, int num_worker
       });
 }
 
+// A combine's round takes rows that dispatch has received: those of its experts; at the expert rank
+// those of all rounds, since it walks all namings of a token.
+void check_received(const HandleState& handle, int round) {
+  const int all = handle.dispatch_options.num_rounds;
+  const int needed = handle.combine.at_expert_rank
+                         ? all
+                         : ceil_div((round + 1) * all, handle.combine_options.num_rounds);
+  if (handle.dispatch_receives.next_round < needed) {
+    fail(ErrorCode::kRefused, "{}: round {} can't be sent: it needs {} of the {} rounds of {}, and "
+         "{} were received",
+         handle.combine_name, round, needed, all, handle.dispatch_name,
+         handle.dispatch_receives.next_round);
+  }
+}
+
 std::shared_ptr<HandleState> shared_state(const Handle& handle) {
   return handle.state().shared_from_this();
 }
@@ -165,10 +180,9 @@ void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
           });
   const Event received = stream.record();
   h.dispatch_receives.order.leave(stream, received);
-  if (++h.dispatch_receives.next_round == rounds) {
-    state_->note_received(h.dispatch_name);
-    h.combine_sends.order.leave(stream, received);
-  }
+  // Rows may go home as soon as their round was received.
+  h.rows_received.leave(stream, received);
+  if (++h.dispatch_receives.next_round == rounds) state_->note_received(h.dispatch_name);
 }
 
 Hook Buffer::dispatch_hook(const Handle& handle, int round) {
@@ -188,10 +202,6 @@ void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
                            const CombineOutput& output, const CombineOptions& options) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  if (h.dispatch_receives.next_round < h.dispatch_options.num_rounds) {
-    fail(ErrorCode::kRefused, "{} can't be combined: {} of its {} rounds were received",
-         h.dispatch_name, h.dispatch_receives.next_round, h.dispatch_options.num_rounds);
-  }
   if (h.combining) {
     fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",
          h.dispatch_name, h.combine_name);
@@ -219,6 +229,7 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
   }
   const int rounds = h.combine_options.num_rounds;
   check_next_round(h.combine_name, "sent", round, h.combine_sends.next_round, rounds);
+  check_received(h, round);
   protocol::CombineArgs args = h.combine;
   if (!rows.empty()) {
     require(args.rows_of_one_round,
@@ -232,6 +243,7 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
     state_->note_sent(h.combine_name);
     state_->first_sends.enter(stream);
   }
+  h.rows_received.enter(stream);
   h.combine_sends.order.enter(stream);
   enqueue(shared_state(handle), stream, h.combine_options.send_workers,
           [args, round](cpu::RankContext& context, int worker, int workers) {

@@ -51,7 +51,7 @@ BufferState::BufferState(Group& its_group, const BufferOptions& its_options,
       local(static_cast<std::size_t>(local_map.total_bytes)),
       context(group.rank(), map,
               group.backend().allocate(static_cast<std::size_t>(map.total_bytes)),
-              group.timeout_ms()),
+              group.timeout_ms(), [peers = group] { return peers.backend().dead_peers(); }),
       slot_taken(static_cast<std::size_t>(shape.handle_slots), false) {
   auto* active = reinterpret_cast<std::uint32_t*>(local.data() + local_map.active.offset);
   std::fill_n(active, shape.num_ranks, 1U);
@@ -89,23 +89,27 @@ void BufferState::note_received(const std::string& name) { std::erase(outstandin
 void BufferState::throw_if_failed() {
   if (!context.failed()) return;
   const cpu::Failure failure = context.failure();
-  const auto text = [&] {
-    std::string wait =
-        fmt::format("rank {} did not answer rank {} within {:.1f} s in {}, round {} (expected "
-                    "epoch {}, saw epoch {} with value {})",
-                    failure.tag.peer, failure.reporter,
-                    static_cast<double>(group.timeout_ms()) / 1000.0,
-                    name_of(failure.tag.operation), failure.tag.round, failure.expected_epoch,
-                    layout::epoch_of(failure.seen), layout::value_of(failure.seen));
-    const std::string dead = group.backend().dead_peers();
-    if (!dead.empty()) wait += "; " + dead;
-    return failure.reporter == group.rank()
-               ? wait
-               : fmt::format("rank {} ended its operations because rank {} reported: {}",
-                             group.rank(), failure.reporter, wait);
-  }();
+  const bool own = failure.reporter == group.rank();
+  const std::string did_not =
+      failure.peer_ended
+          ? fmt::format("rank {} ended before it answered rank {}", failure.tag.peer,
+                        failure.reporter)
+          : fmt::format("rank {} did not answer rank {} within {:.1f} s", failure.tag.peer,
+                        failure.reporter, static_cast<double>(group.timeout_ms()) / 1000.0);
+  // Only the reporter knows what it saw.
+  const std::string saw = own ? fmt::format(", saw epoch {} with value {}",
+                                            layout::epoch_of(failure.seen),
+                                            layout::value_of(failure.seen))
+                              : "";
+  const std::string wait =
+      fmt::format("{} in {}, round {} (expected epoch {}{})", did_not,
+                  name_of(failure.tag.operation), failure.tag.round, failure.expected_epoch, saw);
+  const std::string text =
+      own ? wait
+          : fmt::format("rank {} ended its operations because rank {} reported: {}", group.rank(),
+                        failure.reporter, wait);
   const Error error(
-      failure.reporter == group.rank() ? ErrorCode::kTimeout : ErrorCode::kPeerFailed, text);
+      own && !failure.peer_ended ? ErrorCode::kTimeout : ErrorCode::kPeerFailed, text);
   group.backend().fail(std::make_exception_ptr(error));
   throw error;
 }

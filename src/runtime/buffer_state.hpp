@@ -106,6 +106,7 @@ struct HandleState : std::enable_shared_from_this<HandleState> {
   protocol::CombineArgs combine;
   CombineOptions combine_options;
   PhaseProgress combine_sends;
+  Order rows_received;  // the newest receive of the dispatch
   Order combine_receive;
 };
 

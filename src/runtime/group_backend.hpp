@@ -34,9 +34,9 @@ class GroupBackend {
   // (kInvalidArgument), and the group lives on.
   virtual SymmetricMemory allocate(std::size_t bytes) = 0;
 
-  // The ranks that are known to have ended or left the group: "" for none, else "rank 3 has ended"
-  // or "ranks 3, 5 have ended". For the sentence of a timeout: never blocks, never throws.
-  virtual std::string dead_peers() noexcept { return ""; }
+  // The ranks that are known to have ended or left the group, ascending. Whatever they wrote before
+  // is seen by whoever saw them here. Never blocks.
+  virtual std::vector<int> dead_peers() noexcept { return {}; }
 
   // The first failure of an operation ends the group: check() throws it from then on.
   void fail(std::exception_ptr failure);

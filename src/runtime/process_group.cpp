@@ -148,7 +148,7 @@ SymmetricMemory ProcessGroup::allocate(std::size_t bytes) {
   return make_symmetric_memory(rank(), topology(), std::move(blocks), bytes);
 }
 
-std::string ProcessGroup::dead_peers() noexcept {
+std::vector<int> ProcessGroup::dead_peers() noexcept {
   try {
     std::vector<pollfd> polls;
     for (const Descriptor& pipe : peers_alive_) polls.push_back({pipe.get(), 0, 0});
@@ -157,9 +157,9 @@ std::string ProcessGroup::dead_peers() noexcept {
     for (std::size_t peer = 0; peer < polls.size(); ++peer) {
       if ((polls[peer].revents & POLLHUP) != 0) dead.push_back(static_cast<int>(peer));
     }
-    return name_ended(dead);
+    return dead;
   } catch (...) {
-    return "";  // no memory for the sentence
+    return {};  // no memory for the list
   }
 }
 

@@ -22,7 +22,7 @@ class ProcessGroup final : public GroupBackend {
   std::vector<std::string> all_gather(const std::string& mine, const std::string& what) override;
   SymmetricMemory allocate(std::size_t bytes) override;
   // Asks the pipes: also a rank that holds no channel to the dead one knows.
-  std::string dead_peers() noexcept override;
+  std::vector<int> dead_peers() noexcept override;
 
  private:
   void meet(const Meeting& meeting, const Deadline& deadline);

@@ -62,11 +62,11 @@ SymmetricMemory ThreadGroup::allocate(std::size_t bytes) {
   return make_symmetric_memory(rank(), topology(), std::move(blocks), bytes);
 }
 
-std::string ThreadGroup::dead_peers() noexcept {
+std::vector<int> ThreadGroup::dead_peers() noexcept {
   try {
-    return name_ended(hub_->gone());
+    return hub_->gone();
   } catch (...) {
-    return "";  // no memory for the sentence
+    return {};  // no memory for the list
   }
 }
 

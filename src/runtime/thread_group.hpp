@@ -25,7 +25,7 @@ class ThreadGroup final : public GroupBackend {
 
   std::vector<std::string> all_gather(const std::string& mine, const std::string& what) override;
   SymmetricMemory allocate(std::size_t bytes) override;
-  std::string dead_peers() noexcept override;
+  std::vector<int> dead_peers() noexcept override;
 
  private:
   std::shared_ptr<const std::vector<Contribution>> meet(Contribution mine, const std::string& what);

@@ -95,6 +95,11 @@ TEST(Refused, OptionsOfABuffer) {
   expect([](BufferOptions& o) { o.max_tokens = 0; }, "max_tokens is 0");
   expect([](BufferOptions& o) { o.max_rounds = 5; }, "max_rounds is 5");
   expect([](BufferOptions& o) { o.depth = 0; }, "depth is 0");
+  expect([](BufferOptions& o) {
+    o.max_tokens = 60000000;
+    o.hidden = 2147483520;
+    o.depth = 2000;
+  }, "needs more than 2^60 bytes");
   EXPECT_THAT(error_of([] { Buffer::plan({3, 2}, {}); }, ErrorCode::kInvalidArgument),
               HasSubstr("3 ranks are not divisible by 2 ranks per node"));
 }
@@ -174,14 +179,9 @@ TEST(Refused, PhasesOutOfOrder) {
                 HasSubstr("round 1 is to be sent, but the next one is 0"));
     EXPECT_THAT(refused([&] { buffer.dispatch_receive(handle, 0, stream); }),
                 HasSubstr("was not sent"));
-    EXPECT_THAT(refused([&] {
-                  buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
-                }),
-                HasSubstr("0 of its 2 rounds were received"));
     for (int round = 0; round < 2; ++round) buffer.dispatch_send(handle, round, stream);
     EXPECT_THAT(refused([&] { buffer.dispatch_send(handle, 2, stream); }),
                 HasSubstr("all 2 rounds were sent already"));
-    for (int round = 0; round < 2; ++round) buffer.dispatch_receive(handle, round, stream);
     EXPECT_THAT(refused([&] { buffer.combine_send(handle, 0, stream); }),
                 HasSubstr("has no combine that was begun"));
     buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
@@ -191,6 +191,9 @@ TEST(Refused, PhasesOutOfOrder) {
                 HasSubstr("was not received yet"));
     EXPECT_THAT(refused([&] { buffer.combine_receive(handle, stream); }),
                 HasSubstr("0 of its 1 rounds were sent"));
+    EXPECT_THAT(refused([&] { buffer.combine_send(handle, 0, stream); }),
+                HasSubstr("it needs 2 of the 2 rounds of dispatch #1, and 0 were received"));
+    for (int round = 0; round < 2; ++round) buffer.dispatch_receive(handle, round, stream);
     CombineOptions expert_rank;
     expert_rank.reduce = Reduce::kExpertRank;
     buffer.combine_send(handle, 0, stream);

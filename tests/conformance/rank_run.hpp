@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/math.hpp"
 #include "braid/buffer.hpp"
 #include "conformance/case.hpp"
 #include "conformance/oracle.hpp"
@@ -19,6 +20,9 @@ class RankRun {
 
   // "" or the first difference from the oracle. Collective.
   std::string run(const Case& c, Routing routing, std::uint64_t seed);
+
+  // Each round's rows go home before the next round is received (kTokenRank, equal rounds).
+  std::string run_round_by_round(const Case& c, Routing routing, std::uint64_t seed);
 
   // Two dispatches in flight before the first hook; then both are received and combined.
   std::string run_two_in_flight(const Case& c, std::uint64_t seed);
@@ -36,8 +40,12 @@ class RankRun {
   const RankInput& mine(const Dispatched& d) const;
   void begin(const Case& c, Routing routing, std::uint64_t seed, Dispatched& d);
   std::string check_dispatch(const Case& c, const Dispatched& d) const;
-  std::vector<std::uint16_t> experts(const Case& c, const Dispatched& d) const;
+  // Rows [first, end) of local experts into y, laid out as the dispatched rows.
+  void experts(const Case& c, const Dispatched& d, Range range, std::vector<std::uint16_t>& y) const;
+  CombineOptions combine_options(const Case& c) const;
   std::string combine_and_check(const Case& c, const Dispatched& d);
+  std::string check_combined(const Case& c, const Dispatched& d,
+                             const std::vector<std::uint16_t>& out) const;
 
   Group& group_;
   Buffer buffer_;

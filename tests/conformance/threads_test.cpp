@@ -47,6 +47,21 @@ TEST_P(Threads, TwoDispatchesBeforeTheFirstHook) {
   }));
 }
 
+TEST_P(Threads, EachRoundGoesHomeBeforeTheNextArrives) {
+  const Topology topology = GetParam();
+  expect_no_failure(testing::run_ranks(topology, {}, [&](Group& group) {
+    RankRun run(group, buffer_options(topology));
+    std::uint64_t seed = 1;
+    for (const Case& c : all_cases()) {
+      if (c.reduce != Reduce::kTokenRank || c.dispatch_rounds != c.combine_rounds) continue;
+      if (c.dispatch != DispatchFormat::kBf16 || c.dispatch_rounds == 1) continue;
+      for (const Routing routing : {Routing::kRandom, Routing::kRepeated}) {
+        require_same(run.run_round_by_round(c, routing, seed++), c.name());
+      }
+    }
+  }));
+}
+
 TEST_P(Threads, AllEmptyRanksForAHundredEpochs) {
   const Topology topology = GetParam();
   expect_no_failure(testing::run_ranks(topology, {}, [&](Group& group) {

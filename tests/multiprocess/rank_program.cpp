@@ -96,7 +96,7 @@ void told_of_the_dead() {
   group.barrier();
   if (group.rank() == 2) die();
   for (int i = 0; i < 2000 && group.backend().dead_peers().empty(); ++i) pause_ms(5);
-  std::printf("%s\n", group.backend().dead_peers().c_str());
+  std::printf("%s\n", detail::name_ended(group.backend().dead_peers()).c_str());
   if (group.rank() == 0) pause_ms(300);  // its own end would show beside
 }
 

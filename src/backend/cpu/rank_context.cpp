@@ -1,5 +1,6 @@
 #include "backend/cpu/rank_context.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -16,6 +17,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int kBusyLooks = 32;
 constexpr int kYieldLooks = 400;
 constexpr std::chrono::microseconds kSleep{50};
+constexpr int kLooksToEnded = 1024;  // about 0.1 s of sleeps: asking is a system call
 
 Word load_acquire(const Word* flag) {
   return std::atomic_ref<Word>(*const_cast<Word*>(flag)).load(std::memory_order_acquire);
@@ -24,8 +26,12 @@ Word load_acquire(const Word* flag) {
 }  // namespace
 
 RankContext::RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
-                         std::int64_t timeout_ms)
-    : rank_(rank), map_(map), memory_(std::move(memory)), timeout_ms_(timeout_ms) {
+                         std::int64_t timeout_ms, std::function<std::vector<int>()> dead_peers)
+    : rank_(rank),
+      map_(map),
+      memory_(std::move(memory)),
+      timeout_ms_(timeout_ms),
+      dead_peers_(std::move(dead_peers)) {
   BRAID_CHECK(memory_.local == memory_.peers[static_cast<std::size_t>(rank)]);
 }
 
@@ -33,9 +39,11 @@ machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
                                       const machine::WaitTag& tag) {
   const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms_);
   Word seen = 0;
+  bool ended = false;
   for (int look = 0;; ++look) {
     seen = load_acquire(flag);
     if (machine::is_reached(seen, epoch, tag)) return {true, seen};
+    if (ended) break;  // this was one look more, since the peer may have answered before it ended
     if (look < kBusyLooks) continue;
     if (look < kYieldLooks) {
       std::this_thread::yield();
@@ -45,8 +53,9 @@ machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
     if (look % 16 != 0) continue;
     if (failed() || heard_of_failure()) return {false, seen};
     if (Clock::now() >= deadline) break;
+    ended = look % kLooksToEnded == 0 && has_ended(tag.peer);
   }
-  const Failure failure{tag, epoch, seen, rank_};
+  const Failure failure{tag, epoch, seen, rank_, ended};
   fail(failure);
   report(failure);
   return {false, seen};
@@ -72,6 +81,7 @@ void RankContext::report(const Failure& failure) {
   record.operation = static_cast<std::int32_t>(failure.tag.operation);
   record.round = failure.tag.round;
   record.epoch = failure.expected_epoch;
+  record.peer_ended = failure.peer_ended ? 1 : 0;
   const auto raised = static_cast<Word>(rank_) + 1;
   const auto offset = static_cast<std::uint64_t>(map_.abort_record(rank_));
   for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
@@ -84,6 +94,7 @@ void RankContext::report(const Failure& failure) {
       line->operation = record.operation;
       line->round = record.round;
       line->epoch = record.epoch;
+      line->peer_ended = record.peer_ended;
       flag.store(raised, std::memory_order_release);
       continue;
     }
@@ -101,6 +112,12 @@ void RankContext::report(const Failure& failure) {
   }
 }
 
+bool RankContext::has_ended(int peer) const {
+  if (!dead_peers_) return false;
+  const std::vector<int> dead = dead_peers_();
+  return std::find(dead.begin(), dead.end(), peer) != dead.end();
+}
+
 bool RankContext::heard_of_failure() {
   for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
     auto* line = reinterpret_cast<layout::AbortRecord*>(local() + map_.abort_record(peer));
@@ -109,7 +126,8 @@ bool RankContext::heard_of_failure() {
     fail({{static_cast<machine::Operation>(line->operation), line->round, line->culprit},
           line->epoch,
           0,
-          peer});
+          peer,
+          line->peer_ended != 0});
     return true;
   }
   return false;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -22,7 +23,8 @@ struct Failure {
   machine::WaitTag tag;          // tag.peer: the rank that did not answer
   std::uint32_t expected_epoch = 0;
   Word seen = 0;
-  int reporter = -1;             // the rank whose wait timed out
+  int reporter = -1;             // the rank whose wait ended
+  bool peer_ended = false;       // before its time was up: the peer will never answer
 };
 
 enum class Kind : int { kDispatch = 0, kCombine = 1 };
@@ -43,8 +45,9 @@ struct WorkerMemory {
 
 class RankContext {
  public:
+  // dead_peers: the ranks that are known to have ended, or empty where nobody knows.
   RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
-              std::int64_t timeout_ms);
+              std::int64_t timeout_ms, std::function<std::vector<int>()> dead_peers = {});
 
   int rank() const { return rank_; }
   const layout::BufferMap& map() const { return map_; }
@@ -72,11 +75,13 @@ class RankContext {
   void fail(const Failure& failure);
   void report(const Failure& failure);
   bool heard_of_failure();
+  bool has_ended(int peer) const;
 
   int rank_;
   layout::BufferMap map_;
   SymmetricMemory memory_;
   std::int64_t timeout_ms_;
+  std::function<std::vector<int>()> dead_peers_;
   std::array<TrafficCounters, 2> traffic_;
   std::atomic<bool> failed_{false};
   mutable std::mutex mutex_;

@@ -113,7 +113,7 @@ class ReorderingGroup final : public detail::GroupBackend {
     }
     return memory;
   }
-  std::string dead_peers() noexcept override { return inner_.backend().dead_peers(); }
+  std::vector<int> dead_peers() noexcept override { return inner_.backend().dead_peers(); }
 
  private:
   Group inner_;
