@@ -1,5 +1,5 @@
-// Ranks as processes: `processes environment` under anything that sets RANK, WORLD_SIZE, MASTER_ADDR
-// and MASTER_PORT for each process (torchrun does); alone it is a group of one.
+// Ranks as processes: `processes environment` under anything that sets RANK, WORLD_SIZE,
+// MASTER_ADDR and MASTER_PORT for each process (torchrun does); alone it is a group of one.
 #include <braid/buffer.hpp>
 #include <braid/error.hpp>
 
@@ -21,8 +21,7 @@ braid::Group join(bool from_environment) {
 int main(int argc, char**) {
   try {
     braid::Group group = join(argc > 1);
-    const std::vector<std::string> names =
-        group.all_gather("rank " + std::to_string(group.rank()));
+    const std::vector<std::string> names = group.all_gather("rank " + std::to_string(group.rank()));
     group.barrier();
     group.check();
     if (group.rank() == 0) {

@@ -32,8 +32,7 @@ int run_rank(braid::Group& group) {
   }
   std::vector<std::uint16_t> rows(kLocal * kCapacity * kHidden);
   std::vector<std::int32_t> counts(kLocal);
-  const braid::Tensor rows_view(rows.data(), braid::DType::kBFloat16,
-                                {kLocal, kCapacity, kHidden});
+  const braid::Tensor rows_view(rows.data(), braid::DType::kBFloat16, {kLocal, kCapacity, kHidden});
   const braid::Tensor weights_view(weights.data(), braid::DType::kFloat32, {kTokens, kTopK});
 
   braid::DispatchOptions dispatch;

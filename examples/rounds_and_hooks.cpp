@@ -30,7 +30,7 @@ int main() {
   braid::Stream compute = braid::Stream::cpu();
 
   std::vector<std::uint16_t> x(kTokens * kHidden, 0x4000), out(x.size());  // 2.0
-  std::vector<std::int64_t> experts = {0, 3, 1, 2, -1, 0};                  // -1: no route
+  std::vector<std::int64_t> experts = {0, 3, 1, 2, -1, 0};                 // -1: no route
   std::vector<float> weights = {0.5F, 0.5F, 0.5F, 0.5F, 0.0F, 1.0F};
   std::vector<std::uint16_t> rows(kRounds * kRoundElements), results(rows.size());
   std::vector<std::int32_t> counts(kExperts);
@@ -77,7 +77,8 @@ int main() {
   for (int round = 0; round < kRounds; ++round) {
     communication.wait(computed[static_cast<std::size_t>(round)]);
     buffer.combine_send(handle, round,
-                        {results.data() + round * kRoundElements, braid::DType::kBFloat16,
+                        {results.data() + round * kRoundElements,
+                         braid::DType::kBFloat16,
                          {kPerRound, kTokens, kHidden}},
                         communication);
   }

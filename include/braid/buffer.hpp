@@ -8,9 +8,9 @@
 // R ranks, E experts, Le = E/R local ones, T most tokens a rank may dispatch, H hidden size,
 // k choices a token, G rounds, D depths.
 //
-// All ranks make the same calls on a buffer in the same order with the same options (token counts
-// and contents differ freely; a rank may have none). Calls on one Buffer come from one thread at a
-// time. Everything that the host can see is checked before anything is sent.
+// All ranks make the same calls on a buffer in the same order with the same options and the same k
+// (token counts and contents differ freely; a rank may have none). Calls on one Buffer come from
+// one thread at a time. Everything that the host can see is checked before anything is sent.
 //
 // Phases. An operation is begun (checked, and a place in the buffer reserved), sent and received,
 // each in G rounds:
@@ -21,7 +21,9 @@
 //
 // dispatch() does all of it. Sends of an operation come in round order, so do its receives; a
 // receive may be enqueued on another stream than its send. First sends of different operations
-// start in the order of the calls, also across streams.
+// start in the order of the calls, also across streams. Operations use the D depths in turn, so the
+// n-th one's first send is refused until the receive of the (n-D)-th was enqueued. A buffer does
+// 2^32 - 2 operations, then it refuses more and a new one is to be made.
 #pragma once
 
 #include <cstdint>
@@ -51,9 +53,9 @@ enum class Reduce : std::uint8_t {
                 // rounding; bit-equal at an equal number of rounds. Needs the weights in dispatch
 };
 
-const char* to_string(FanOut fan_out) noexcept;   // "auto", "per_expert", "per_rank"
-const char* to_string(Reduce reduce) noexcept;    // "token_rank", "expert_rank"
-FanOut parse_fan_out(const char* text);           // throws kInvalidArgument listing what there is
+const char* to_string(FanOut fan_out) noexcept;  // "auto", "per_expert", "per_rank"
+const char* to_string(Reduce reduce) noexcept;   // "token_rank", "expert_rank"
+FanOut parse_fan_out(const char* text);          // throws kInvalidArgument listing what there is
 Reduce parse_reduce(const char* text);
 
 struct BufferOptions {
@@ -62,7 +64,7 @@ struct BufferOptions {
   int hidden = 0;       // H; a multiple of 8, of 128 for FP8 and LogFMT-10
   int top_k = 0;        // k; 1 to 32, at most E
 
-  int depth = 2;         // D; operations that may be sent and not yet received
+  int depth = 2;         // D; a send needs the operation D before it to have been received
   int max_rounds = 1;    // G of an operation may be 1 to this
   int handle_slots = 4;  // dispatches whose Handle lives at one time
 
@@ -77,7 +79,7 @@ struct MemoryRegion {
   std::string name;
   std::uint64_t offset = 0;  // bytes
   std::uint64_t bytes = 0;
-  std::string purpose;       // one sentence with the formula
+  std::string purpose;  // one sentence with the formula
 };
 
 struct MemoryPlan {
@@ -88,25 +90,26 @@ struct MemoryPlan {
 };
 
 struct DispatchInput {
-  Tensor x;             // [n, H] bf16, n <= T
-  Tensor topk_idx;      // [n, k] i32 or i64; -1: no route. Kept by the handle: alive until combine ends
+  Tensor x;         // [n, H] bf16, n <= T
+  Tensor topk_idx;  // [n, k] i32 or i64; -1: no route. Kept by the handle: alive until combine ends
   Tensor topk_weights;  // [n, k] f32, optional; needed where combine reduces at the expert rank
 };
 
 struct DispatchOutput {
-  Tensor x;       // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
+  Tensor x;  // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
   Tensor scales;  // FP8: [Le, R*T, H/128] f32; UE8M0: [Le, R*T, ceil(H/512)] i32, else not given
   Tensor counts;  // [Le] i32, written when the expert's round was received
 
-  Tensor received_total;  // optional [Le] i64: += counts
-  Tensor waited_ns;       // optional [R] i64: += nanoseconds spent waiting for each source rank
+  Tensor
+      received_total;  // optional [Le] i64: += counts; one operation in flight at a time adds here
+  Tensor waited_ns;    // optional [R] i64: += nanoseconds spent waiting for each source rank
 };
 
 struct DispatchOptions {
   DispatchFormat format = DispatchFormat::kFp8;
   FanOut fan_out = FanOut::kAuto;
-  int num_rounds = 1;       // G; divides Le
-  int send_workers = 1;     // the SM budget of a send: worker threads on the CPU
+  int num_rounds = 1;    // G; divides Le
+  int send_workers = 1;  // the SM budget of a send: worker threads on the CPU
   int receive_workers = 1;
 };
 
@@ -125,9 +128,9 @@ struct CombineOutput {
 struct CombineOptions {
   CombineFormat format = CombineFormat::kBf16;
   Reduce reduce = Reduce::kTokenRank;
-  int num_rounds = 1;              // G; may differ from dispatch's
+  int num_rounds = 1;  // G; may differ from dispatch's
   bool rows_of_one_round = false;
-  int block_rows = 64;             // kTokenRank: rows of the (expert, row block) units of a send
+  int block_rows = 64;  // kTokenRank: rows of the (expert, row block) units of a send
   int send_workers = 1;
   int receive_workers = 1;
 };
@@ -148,7 +151,8 @@ struct HandleState;
 }  // namespace detail
 
 // What combine needs to know of a dispatch. Copies share it; when the last one goes, its slot in
-// the buffer is free again (operations already enqueued keep it until they end).
+// the buffer is free again: a next dispatch may take it, ordered behind what is enqueued. A
+// dispatch that was sent and whose handle goes before it was received keeps its depth for good.
 class Handle {
  public:
   Handle() = default;

@@ -7,10 +7,10 @@ namespace braid {
 
 // Dispatch: groups of 128 channels share a scale; x is about value * scale.
 enum class DispatchFormat : std::uint8_t {
-  kBf16,       // as given
-  kFp8,        // e4m3, one float32 scale a group: amax / 448
-  kFp8Pow2,    // e4m3, one float32 scale a group, rounded up to a power of two
-  kFp8Ue8m0,   // e4m3, that power of two as its biased exponent: one byte, four to an int32
+  kBf16,      // as given
+  kFp8,       // e4m3, one float32 scale a group: amax / 448
+  kFp8Pow2,   // e4m3, one float32 scale a group, rounded up to a power of two
+  kFp8Ue8m0,  // e4m3, that power of two as its biased exponent: one byte, four to an int32
 };
 
 // Combine: rows of the experts' outputs on their way home.

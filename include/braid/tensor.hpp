@@ -12,12 +12,12 @@
 namespace braid {
 
 enum class DType : std::uint8_t {
-  kBFloat16,     // 2 bytes, the upper half of an IEEE float32
-  kFloat32,      // 4 bytes
-  kFloat8E4M3,   // 1 byte, 4 exponent and 3 mantissa bits, no infinity (OCP "E4M3", "e4m3fn")
-  kInt32,        // 4 bytes
-  kInt64,        // 8 bytes
-  kUint8,        // 1 byte, opaque
+  kBFloat16,    // 2 bytes, the upper half of an IEEE float32
+  kFloat32,     // 4 bytes
+  kFloat8E4M3,  // 1 byte, 4 exponent and 3 mantissa bits, no infinity (OCP "E4M3", "e4m3fn")
+  kInt32,       // 4 bytes
+  kInt64,       // 8 bytes
+  kUint8,       // 1 byte, opaque
 };
 
 constexpr std::size_t element_bytes(DType dtype) {
@@ -40,8 +40,8 @@ struct Tensor {
 
   void* data = nullptr;
   DType dtype = DType::kUint8;
-  int rank = 0;                                  // number of dimensions; 0: no tensor
-  std::array<std::int64_t, kMaxRank> shape{};    // elements
+  int rank = 0;                                // number of dimensions; 0: no tensor
+  std::array<std::int64_t, kMaxRank> shape{};  // elements
 
   Tensor() = default;
   Tensor(void* pointer, DType type, std::initializer_list<std::int64_t> dimensions)

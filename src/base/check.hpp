@@ -23,9 +23,9 @@ void require(bool condition, fmt::format_string<Args...> format, Args&&... args)
 }  // namespace braid
 
 // A promise of Braid's own. The sentence names file and line; a caller can't cause it.
-#define BRAID_CHECK(condition)                                                             \
-  do {                                                                                     \
-    if (!(condition))                                                                      \
+#define BRAID_CHECK(condition)                                                            \
+  do {                                                                                    \
+    if (!(condition))                                                                     \
       ::braid::fail(::braid::ErrorCode::kInternal, "{}:{}: broken promise: {}", __FILE__, \
-                    __LINE__, #condition);                                                 \
+                    __LINE__, #condition);                                                \
   } while (false)

@@ -9,15 +9,15 @@ namespace braid {
 
 struct Environment {
   // Set by torchrun and by wrappers around mpirun; used by Group::from_environment.
-  std::optional<int> rank;              // RANK
-  std::optional<int> world_size;        // WORLD_SIZE
-  std::optional<int> local_rank;        // LOCAL_RANK
-  std::optional<int> local_world_size;  // LOCAL_WORLD_SIZE: ranks per node
+  std::optional<int> rank;                // RANK
+  std::optional<int> world_size;          // WORLD_SIZE
+  std::optional<int> local_rank;          // LOCAL_RANK
+  std::optional<int> local_world_size;    // LOCAL_WORLD_SIZE: ranks per node
   std::string master_addr = "127.0.0.1";  // MASTER_ADDR
-  std::optional<int> master_port;       // MASTER_PORT
+  std::optional<int> master_port;         // MASTER_PORT
 
-  std::int64_t timeout_ms = 30000;      // BRAID_TIMEOUT_MS: how long a wait for a peer may take
-  std::string log_level = "warn";       // BRAID_LOG: trace, debug, info, warn, error, off
+  std::int64_t timeout_ms = 30000;  // BRAID_TIMEOUT_MS: how long a wait for a peer may take
+  std::string log_level = "warn";   // BRAID_LOG: trace, debug, info, warn, error, off
 };
 
 // Throws kInvalidArgument for a variable whose value does not parse, naming it.

@@ -181,40 +181,69 @@ void store_bf16(const float* acc, int hidden, std::uint16_t* out) {
   for (int i = 0; i < hidden; ++i) out[i] = sum_to_bf16(acc[i]);
 }
 
-struct FourRows {
-  const std::uint16_t* const* rows;
-  const float* weights;
-};
+constexpr int kRowsAtOnce = 8;
 
-// A sum is loaded and stored a quarter as often as by four calls of accumulate_bf16.
-void accumulate_four(FourRows from, int begin, int count, float* __restrict acc) {
-  const std::uint16_t* __restrict a = from.rows[0] + begin;
-  const std::uint16_t* __restrict b = from.rows[1] + begin;
-  const std::uint16_t* __restrict c = from.rows[2] + begin;
-  const std::uint16_t* __restrict d = from.rows[3] + begin;
-  const float weight_a = from.weights[0];
-  const float weight_b = from.weights[1];
-  const float weight_c = from.weights[2];
-  const float weight_d = from.weights[3];
+// A block of sums over kRows rows at once: sums stay in registers from row to row. The first rows
+// start from zero and the last ones store the result, so that a sum of up to eight rows never
+// passes through memory.
+template <int kRows, bool kFirst, bool kLast>
+void sum_block(const std::uint16_t* const* rows, const float* weights, int count,
+               float* __restrict acc, std::uint16_t* __restrict out) {
+  float weight[kRows];
+  const std::uint16_t* row[kRows];
+  for (int r = 0; r < kRows; ++r) weight[r] = weights[r];
+  for (int r = 0; r < kRows; ++r) row[r] = rows[r];
   for (int i = 0; i < count; ++i) {
-    float sum = accumulate(acc[i], weight_a, bf16_to_float(a[i]));
-    sum = accumulate(sum, weight_b, bf16_to_float(b[i]));
-    sum = accumulate(sum, weight_c, bf16_to_float(c[i]));
-    acc[i] = accumulate(sum, weight_d, bf16_to_float(d[i]));
+    float sum = kFirst ? 0.0f : acc[i];
+    for (int r = 0; r < kRows; ++r) sum = accumulate(sum, weight[r], bf16_to_float(row[r][i]));
+    if (kLast) {
+      out[i] = sum_to_bf16(sum);
+    } else {
+      acc[i] = sum;
+    }
+  }
+}
+
+template <bool kFirst>
+void sum_last_rows(const std::uint16_t* const* rows, const float* weights, int num_rows, int count,
+                   float* acc, std::uint16_t* out) {
+  switch (num_rows) {
+    case 1: return sum_block<1, kFirst, true>(rows, weights, count, acc, out);
+    case 2: return sum_block<2, kFirst, true>(rows, weights, count, acc, out);
+    case 3: return sum_block<3, kFirst, true>(rows, weights, count, acc, out);
+    case 4: return sum_block<4, kFirst, true>(rows, weights, count, acc, out);
+    case 5: return sum_block<5, kFirst, true>(rows, weights, count, acc, out);
+    case 6: return sum_block<6, kFirst, true>(rows, weights, count, acc, out);
+    case 7: return sum_block<7, kFirst, true>(rows, weights, count, acc, out);
+    default: return sum_block<8, kFirst, true>(rows, weights, count, acc, out);
   }
 }
 
 void weighted_sum_bf16(const std::uint16_t* const* rows, const float* weights, int num_rows,
                        int hidden, std::uint16_t* out) {
+  if (num_rows == 0) {
+    for (int i = 0; i < hidden; ++i) out[i] = 0;
+    return;
+  }
+  if (num_rows <= kRowsAtOnce) {
+    sum_last_rows<true>(rows, weights, num_rows, hidden, nullptr, out);
+    return;
+  }
   for (int begin = 0; begin < hidden; begin += kBlock) {
     const int count = hidden - begin < kBlock ? hidden - begin : kBlock;
-    float sums[kBlock] = {};
+    float sums[kBlock];
+    const std::uint16_t* at[kRowsAtOnce];
     int r = 0;
-    for (; r + 4 <= num_rows; r += 4) {
-      accumulate_four({rows + r, weights + r}, begin, count, sums);
+    for (; r + kRowsAtOnce < num_rows; r += kRowsAtOnce) {
+      for (int i = 0; i < kRowsAtOnce; ++i) at[i] = rows[r + i] + begin;
+      if (r == 0) {
+        sum_block<kRowsAtOnce, true, false>(at, weights, count, sums, nullptr);
+      } else {
+        sum_block<kRowsAtOnce, false, false>(at, weights + r, count, sums, nullptr);
+      }
     }
-    for (; r < num_rows; ++r) accumulate_bf16(rows[r] + begin, count, weights[r], sums);
-    store_bf16(sums, count, out + begin);
+    for (int i = 0; r + i < num_rows; ++i) at[i] = rows[r + i] + begin;
+    sum_last_rows<false>(at, weights + r, num_rows - r, count, sums, out + begin);
   }
 }
 

@@ -33,8 +33,8 @@ struct RowOrigin {
 
 // A naming, as combine at the expert rank sums it.
 struct SumTerm {
-  std::uint32_t slot = 0;   // token * k + choice
-  std::uint32_t row = 0;    // local expert * row capacity + row
+  std::uint32_t slot = 0;  // token * k + choice
+  std::uint32_t row = 0;   // local expert * row capacity + row
   float weight = 0.0F;
   std::uint32_t reserved = 0;
 };
@@ -65,8 +65,7 @@ struct LocalMap {
     map.terms_counts = place(ranks * static_cast<std::int64_t>(sizeof(std::uint32_t)));
     map.origins = place(shape.num_local() * shape.row_capacity() *
                         static_cast<std::int64_t>(sizeof(RowOrigin)));
-    map.terms =
-        place(ranks * map.terms_per_source() * static_cast<std::int64_t>(sizeof(SumTerm)));
+    map.terms = place(ranks * map.terms_per_source() * static_cast<std::int64_t>(sizeof(SumTerm)));
     map.handle_bytes = at - tables;
     map.total_bytes = tables + shape.handle_slots * map.handle_bytes;
     return map;

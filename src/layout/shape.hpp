@@ -10,9 +10,9 @@
 
 namespace braid::layout {
 
-inline constexpr std::int64_t kRowAlignment = 16;       // bulk copies move multiples of 16 bytes
-inline constexpr std::int64_t kSlotAlignment = 128;     // a slot starts on a cache line of a GPU
-inline constexpr std::int64_t kFlagLine = 64;           // flags of different writers don't share one
+inline constexpr std::int64_t kRowAlignment = 16;    // bulk copies move multiples of 16 bytes
+inline constexpr std::int64_t kSlotAlignment = 128;  // a slot starts on a cache line of a GPU
+inline constexpr std::int64_t kFlagLine = 64;        // flags of different writers don't share one
 inline constexpr std::int64_t kRegionAlignment = 4096;  // registration of memory wants pages
 inline constexpr int kMaxTopK = 32;
 

@@ -77,12 +77,21 @@ void check_stream(const Stream& stream) {
 // Enqueues a phase. What it captures keeps handle and buffer alive until it has run.
 template <class Role>
 void enqueue(std::shared_ptr<HandleState> handle, Stream& stream, int num_workers, Role role) {
-  stream.backend()->run_workers(
-      num_workers, [handle = std::move(handle), role](int worker, int workers) {
-        BufferState& buffer = *handle->buffer;
-        if (!buffer.context.failed()) role(buffer.context, worker, workers);
-        buffer.throw_if_failed();
-      });
+  stream.backend()->run_workers(num_workers,
+                                [handle = std::move(handle), role](int worker, int workers) {
+                                  BufferState& buffer = *handle->buffer;
+                                  try {
+                                    if (!buffer.context.failed())
+                                      role(buffer.context, worker, workers);
+                                  } catch (...) {
+                                    // A link that is down, or no memory: the peers should not wait
+                                    // for this rank.
+                                    buffer.context.fail_here();
+                                    buffer.group.backend().fail(std::current_exception());
+                                    throw;
+                                  }
+                                  buffer.throw_if_failed();
+                                });
 }
 
 // A combine's round takes rows that dispatch has received: those of its experts; at the expert rank
@@ -93,7 +102,8 @@ void check_received(const HandleState& handle, int round) {
                          ? all
                          : ceil_div((round + 1) * all, handle.combine_options.num_rounds);
   if (handle.dispatch_receives.next_round < needed) {
-    fail(ErrorCode::kRefused, "{}: round {} can't be sent: it needs {} of the {} rounds of {}, and "
+    fail(ErrorCode::kRefused,
+         "{}: round {} can't be sent: it needs {} of the {} rounds of {}, and "
          "{} were received",
          handle.combine_name, round, needed, all, handle.dispatch_name,
          handle.dispatch_receives.next_round);
@@ -131,13 +141,15 @@ Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& 
                               const DispatchOptions& options) {
   state_->throw_if_failed();
   const auto args = runtime::checked_dispatch(*state_, input, output, options);
-  auto handle = std::make_shared<HandleState>(state_);
+  const auto handle = std::make_shared<HandleState>(state_);
   handle->dispatch_name = fmt::format("dispatch #{}", ++state_->num_begun);
   handle->dispatch = args;
   handle->dispatch.op.handle_slot = handle->slot;
   handle->dispatch_options = options;
   handle->has_weights = !input.topk_weights.empty();
-  return Handle(std::move(handle));
+  // A Handle's last copy frees the slot, whatever enqueued operations still hold of the state.
+  const auto owner = std::make_shared<detail::HandleOwner>(handle);
+  return Handle(std::shared_ptr<HandleState>(owner, handle.get()));
 }
 
 void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
@@ -149,6 +161,7 @@ void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
   if (round == 0) {
     state_->note_sent(h.dispatch_name);
     state_->first_sends.enter(stream);
+    for (const Order& order : h.earlier) order.enter(stream);
   }
   h.dispatch_sends.order.enter(stream);
   enqueue(shared_state(handle), stream, h.dispatch_options.send_workers,
@@ -194,7 +207,18 @@ Hook Buffer::dispatch_hook(const Handle& handle, int round) {
 void Buffer::combine(const Handle& handle, const CombineInput& input, const CombineOutput& output,
                      const CombineOptions& options, Stream& stream) {
   combine_begin(handle, input, output, options);
-  for (int round = 0; round < options.num_rounds; ++round) combine_send(handle, round, stream);
+  try {
+    require(
+        !options.rows_of_one_round || options.num_rounds == 1,
+        "combine() with rows_of_one_round can't take {} rounds' rows: call combine_send for each",
+        options.num_rounds);
+    for (int round = 0; round < options.num_rounds; ++round) combine_send(handle, round, stream);
+  } catch (...) {
+    // Refused before anything was sent: the handle is as it was.
+    HandleState& h = handle.state();
+    if (h.combine_sends.next_round == 0) h.combining = false;
+    throw;
+  }
   combine_receive(handle, stream);
 }
 
@@ -239,6 +263,8 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
     runtime::check_round_rows(h, rows);
     args.x = rows.as<const std::uint16_t>();
   }
+  require(args.x != nullptr, "{} was begun without x: give each combine_send its round's rows",
+          h.combine_name);
   if (round == 0) {
     state_->note_sent(h.combine_name);
     state_->first_sends.enter(stream);
@@ -279,9 +305,8 @@ void Buffer::combine_receive(const Handle& handle, Stream& stream) {
 }
 
 Hook Buffer::combine_hook(const Handle& handle) {
-  return [buffer = *this, handle](Stream& stream) mutable {
-    buffer.combine_receive(handle, stream);
-  };
+  return
+      [buffer = *this, handle](Stream& stream) mutable { buffer.combine_receive(handle, stream); };
 }
 
 namespace {

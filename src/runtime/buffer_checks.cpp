@@ -53,8 +53,8 @@ void check_rounds(int num_rounds, const layout::BufferShape& shape) {
   require(num_rounds >= 1 && num_rounds <= shape.max_rounds,
           "rounds is {}, but must be 1 to the buffer's max_rounds {}", num_rounds,
           shape.max_rounds);
-  require(shape.num_local() % num_rounds == 0,
-          "{} rounds don't divide the {} local experts", num_rounds, shape.num_local());
+  require(shape.num_local() % num_rounds == 0, "{} rounds don't divide the {} local experts",
+          num_rounds, shape.num_local());
 }
 
 void check_workers(const char* phase, int workers) {
@@ -65,8 +65,7 @@ layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
   require(idx.rank == 2, "topk_idx is {}, but must be i32 or i64 [tokens, k]", text_of(idx));
   const std::int64_t k = idx.dim(1);
   require(k >= 1 && k <= shape.top_k,
-          "topk_idx names {} experts a token, but the buffer was made for 1 to {}", k,
-          shape.top_k);
+          "topk_idx names {} experts a token, but the buffer was made for 1 to {}", k, shape.top_k);
   check_tensor("topk_idx", idx, {DType::kInt32, DType::kInt64}, {idx.dim(0), k});
   layout::TopK topk;
   topk.idx = idx.data;
@@ -85,8 +84,8 @@ layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
 }
 
 void check_token_count(std::int64_t tokens, const layout::BufferShape& shape) {
-  require(tokens <= shape.max_tokens, "{} tokens are given, but the buffer was made for {}",
-          tokens, shape.max_tokens);
+  require(tokens >= 0 && tokens <= shape.max_tokens,
+          "{} tokens are given, but the buffer was made for 0 to {}", tokens, shape.max_tokens);
 }
 
 protocol::OperationArgs operation_args(const detail::BufferState& buffer) {
@@ -120,13 +119,15 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   args.topk = checked_topk(input.topk_idx, shape);
   require(args.topk.num_tokens == input.x.dim(0), "topk_idx has {} tokens, but x has {}",
           args.topk.num_tokens, input.x.dim(0));
-  require(!args.rules.per_expert || shape.copies_per_token() >= min_of(args.topk.k, shape.num_local()),
-          "fan-out is per_expert, but the buffer was made without allow_per_expert");
+  require(
+      !args.rules.per_expert || shape.copies_per_token() >= min_of(args.topk.k, shape.num_local()),
+      "fan-out is per_expert, but the buffer was made without allow_per_expert");
   const std::int64_t message =
       layout::MessageShape::of(options.format, shape.hidden).bytes(args.topk.k);
-  require(message <= shape.message_stride(),
-          "dispatch format {} needs messages of {} bytes, but the buffer was made for {} ({} bytes)",
-          format, message, to_string(shape.widest_dispatch), shape.message_stride());
+  require(
+      message <= shape.message_stride(),
+      "dispatch format {} needs messages of {} bytes, but the buffer was made for {} ({} bytes)",
+      format, message, to_string(shape.widest_dispatch), shape.message_stride());
   if (!input.topk_weights.empty()) {
     check_tensor("topk_weights", input.topk_weights, {DType::kFloat32},
                  {args.topk.num_tokens, args.topk.k});

@@ -1,6 +1,7 @@
 // What a Buffer and its Handles are made of.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -52,9 +53,16 @@ class Order {
   Event event_;
 };
 
+// Where the phases of a handle slot's newest operations stand.
+using SlotOrders = std::array<Order, 4>;
+
+struct HandleSlot {
+  bool taken = false;
+  SlotOrders orders;
+};
+
 struct BufferState {
-  BufferState(Group& its_group, const BufferOptions& its_options,
-              const layout::BufferShape& shape);
+  BufferState(Group& its_group, const BufferOptions& its_options, const layout::BufferShape& shape);
 
   Group group;
   BufferOptions options;
@@ -63,16 +71,23 @@ struct BufferState {
   LocalBlock local;
   cpu::RankContext context;
 
+  struct Sent {
+    std::uint64_t number = 0;  // of the operations sent so far: its depth is number % D
+    std::string name;
+  };
+
   Order first_sends;
-  std::uint64_t num_begun = 0;             // operations so far, for their names
-  std::vector<std::string> outstanding;    // sent and not yet received, oldest first
+  std::uint64_t num_begun = 0;    // operations so far, for their names
+  std::uint64_t num_sent = 0;     // those whose first send was enqueued
+  std::vector<Sent> outstanding;  // sent and not yet received, oldest first
 
   // Handles end on any thread.
   std::mutex slots_mutex;
-  std::vector<bool> slot_taken;
+  std::vector<HandleSlot> slots;
 
-  int take_slot();
-  void free_slot(int slot);
+  // Reserves a slot; `after` is what the slot's earlier operations have to end before.
+  int take_slot(SlotOrders& after);
+  void free_slot(int slot, const SlotOrders& orders);
   void note_sent(const std::string& name);
   void note_received(const std::string& name);
   // Throws what this rank's operations failed with, once they did.
@@ -85,14 +100,17 @@ struct PhaseProgress {
   Order order;
 };
 
+// Enqueued operations keep this alive; the slot is free when the user's last Handle goes, since the
+// slot's next operation is ordered behind the enqueued ones. So how many dispatches can be enqueued
+// ahead does not depend on how fast they run.
 struct HandleState : std::enable_shared_from_this<HandleState> {
   explicit HandleState(std::shared_ptr<BufferState> its_buffer)
-      : buffer(std::move(its_buffer)), slot(buffer->take_slot()) {}
+      : buffer(std::move(its_buffer)), slot(buffer->take_slot(earlier)) {}
   HandleState(const HandleState&) = delete;
   HandleState& operator=(const HandleState&) = delete;
-  ~HandleState() { buffer->free_slot(slot); }
 
   std::shared_ptr<BufferState> buffer;
+  SlotOrders earlier;  // of the slot's last user
   int slot;
 
   std::string dispatch_name;  // "dispatch #3"
@@ -108,6 +126,20 @@ struct HandleState : std::enable_shared_from_this<HandleState> {
   PhaseProgress combine_sends;
   Order rows_received;  // the newest receive of the dispatch
   Order combine_receive;
+
+  SlotOrders orders() const {
+    return {dispatch_sends.order, dispatch_receives.order, combine_sends.order, combine_receive};
+  }
+};
+
+// What a user's Handles share.
+struct HandleOwner {
+  explicit HandleOwner(std::shared_ptr<HandleState> its_state) : state(std::move(its_state)) {}
+  HandleOwner(const HandleOwner&) = delete;
+  HandleOwner& operator=(const HandleOwner&) = delete;
+  ~HandleOwner() { state->buffer->free_slot(state->slot, state->orders()); }
+
+  std::shared_ptr<HandleState> state;
 };
 
 }  // namespace braid::detail

@@ -9,6 +9,7 @@
 namespace braid::runtime {
 namespace {
 
+constexpr std::int64_t kMost31 = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMost32 = std::numeric_limits<std::uint32_t>::max();
 
 void check_local_experts(int num_experts, int num_ranks) {
@@ -38,18 +39,20 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   require(options.handle_slots >= 1, "handle_slots is {}, but must be at least 1",
           options.handle_slots);
   require(std::int64_t{options.num_experts} * options.max_tokens <= kMost32 &&
-              std::int64_t{options.max_tokens} * options.top_k <= kMost32 && num_local < 1 << 25,
+              std::int64_t{options.max_tokens} * options.top_k <= kMost31 &&
+              std::int64_t{topology.num_ranks} * options.max_tokens <= kMost31 &&
+              num_local < 1 << 25,
           "{} experts of {} tokens each have more rows than 32 bits count", options.num_experts,
           options.max_tokens);
   // The whole block in floating point first: its offsets are 63-bit numbers.
   const double rows = static_cast<double>(topology.num_ranks) * options.max_tokens *
                       std::min(options.top_k, num_local);
   const double bytes = options.depth * rows * (2.0 * options.hidden + 16.0 * options.top_k + 512.0);
-  require(bytes * options.handle_slots < 0x1p60,
-          "a buffer of depth {} and {} handle slots for {} tokens of hidden {} on {} ranks needs more "
-          "than 2^60 bytes",
-          options.depth, options.handle_slots, options.max_tokens, options.hidden,
-          topology.num_ranks);
+  require(
+      bytes * options.handle_slots < 0x1p60,
+      "a buffer of depth {} and {} handle slots for {} tokens of hidden {} on {} ranks needs more "
+      "than 2^60 bytes",
+      options.depth, options.handle_slots, options.max_tokens, options.hidden, topology.num_ranks);
   layout::BufferShape shape;
   shape.num_ranks = topology.num_ranks;
   shape.num_experts = options.num_experts;

@@ -10,11 +10,11 @@
 namespace braid {
 
 struct SymmetricMemory {
-  std::size_t bytes = 0;             // of each rank's block; zero-filled when allocated
-  std::vector<std::byte*> peers;     // by rank; null where load and store can't reach (other nodes)
-  std::byte* local = nullptr;        // this rank's own block, 4096-aligned
+  std::size_t bytes = 0;          // of each rank's block; zero-filled when allocated
+  std::vector<std::byte*> peers;  // by rank; null where load and store can't reach (other nodes)
+  std::byte* local = nullptr;     // this rank's own block, 4096-aligned
   std::shared_ptr<Transport> transport;  // for the ranks of other nodes; null with one node
-  std::shared_ptr<void> mapping;     // keeps the memory alive
+  std::shared_ptr<void> mapping;         // keeps the memory alive
 };
 
 }  // namespace braid

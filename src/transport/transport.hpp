@@ -13,17 +13,17 @@
 namespace braid {
 
 struct PutRequest {
-  int destination = 0;             // rank
-  std::uint64_t operation = 0;     // names the operation and round; shared with its signal
-  std::uint64_t remote_offset = 0; // bytes into the destination's symmetric block
-  const std::byte* data = nullptr; // may be reused when put returns
+  int destination = 0;              // rank
+  std::uint64_t operation = 0;      // names the operation and round; shared with its signal
+  std::uint64_t remote_offset = 0;  // bytes into the destination's symmetric block
+  const std::byte* data = nullptr;  // may be reused when put returns
   std::uint64_t bytes = 0;
 };
 
 struct SignalRequest {
   int destination = 0;
   std::uint64_t operation = 0;
-  std::uint64_t flag_offset = 0;   // of an 8-byte aligned word; stored with release
+  std::uint64_t flag_offset = 0;  // of an 8-byte aligned word; stored with release
   std::uint64_t value = 0;
 };
 

@@ -2,12 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "braid/buffer.hpp"
 #include "braid/error.hpp"
+#include "runtime/group_backend.hpp"
 #include "support/ranks.hpp"
 
 namespace braid {
@@ -89,18 +92,25 @@ TEST(Refused, OptionsOfABuffer) {
                 HasSubstr(sentence));
   };
   expect([](BufferOptions& o) { o.num_experts = 7; }, "7 experts are not divisible by 2 ranks");
-  expect([](BufferOptions& o) { o.hidden = 132; }, "hidden is 132, but must be a positive multiple");
+  expect([](BufferOptions& o) { o.hidden = 132; },
+         "hidden is 132, but must be a positive multiple");
   expect([](BufferOptions& o) { o.top_k = 33; }, "top_k is 33, but must be 1 to 32");
   expect([](BufferOptions& o) { o.top_k = 9; }, "at most the 8 experts");
   expect([](BufferOptions& o) { o.max_tokens = 0; }, "max_tokens is 0");
   expect([](BufferOptions& o) { o.max_rounds = 5; }, "max_rounds is 5");
   expect([](BufferOptions& o) { o.depth = 0; }, "depth is 0");
-  expect([](BufferOptions& o) {
-    o.max_tokens = 60000000;
-    o.hidden = 2147483520;
-    o.depth = 2000;
-  }, "needs more than 2^60 bytes");
-  EXPECT_THAT(error_of([] { Buffer::plan({3, 2}, {}); }, ErrorCode::kInvalidArgument),
+  expect(
+      [](BufferOptions& o) {
+        o.max_tokens = 60000000;
+        o.hidden = 2147483520;
+        o.depth = 2000;
+      },
+      "needs more than 2^60 bytes");
+  EXPECT_THAT(error_of(
+                  [] {
+                    Buffer::plan({3, 2}, {});
+                  },
+                  ErrorCode::kInvalidArgument),
               HasSubstr("3 ranks are not divisible by 2 ranks per node"));
 }
 
@@ -127,7 +137,8 @@ TEST(Refused, InputOfADispatchNothingLost) {
     expect([](Io& b) { b.idx[0] = -2; }, "topk_idx of token 0, choice 0 is -2");
     expect([](Io& b) { b.input.x.shape[1] = 64; }, "x is bf16 [1, 64]");
     expect([](Io& b) { b.input.x.dtype = DType::kFloat32; }, "x is f32 [1, 128]");
-    expect([](Io& b) { b.input.x.shape[0] = 5; }, "5 tokens are given, but the buffer was made for 4");
+    expect([](Io& b) { b.input.x.shape[0] = 5; },
+           "5 tokens are given, but the buffer was made for 0 to 4");
     expect([](Io& b) { b.input.topk_idx.shape[1] = 3; }, "topk_idx names 3 experts a token");
     expect([](Io& b) { b.output.x.shape[1] = 3; }, "output x is bf16 [4, 3, 128]");
     expect([](Io& b) { b.output.counts = {}; }, "output counts is not given");
@@ -167,6 +178,73 @@ TEST(Refused, AnOperationBeyondTheDepthByName) {
   });
 }
 
+TEST(Refused, ASendWhoseOwnDepthIsNotFree) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    std::vector<Handle> handles;
+    for (int i = 0; i < 3; ++i) {
+      handles.push_back(buffer.dispatch_begin(io.input, io.output, io.options));
+    }
+    buffer.dispatch_send(handles[0], 0, stream);
+    buffer.dispatch_send(handles[1], 0, stream);
+    buffer.dispatch_receive(handles[1], 0, stream);
+    // One operation is in flight, but it is the one whose depth the third would take.
+    EXPECT_THAT(error_of([&] { buffer.dispatch_send(handles[2], 0, stream); }, ErrorCode::kRefused),
+                HasSubstr("dispatch #1 sent and not yet received"));
+    buffer.dispatch_receive(handles[0], 0, stream);
+    buffer.dispatch_send(handles[2], 0, stream);
+    buffer.dispatch_receive(handles[2], 0, stream);
+    stream.synchronize();
+  });
+}
+
+TEST(Refused, ACombineThatSentNothingLeavesItsHandleAsItWas) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+    Stream none;
+    EXPECT_THAT(
+        error_of([&] { buffer.combine(handle, io.combine_input, io.combine_output, {}, none); },
+                 ErrorCode::kInvalidArgument),
+        HasSubstr("the stream is empty"));
+    CombineOptions one_round;
+    one_round.rows_of_one_round = true;
+    CombineInput no_rows = io.combine_input;
+    no_rows.x = {};
+    EXPECT_THAT(
+        error_of([&] { buffer.combine(handle, no_rows, io.combine_output, one_round, stream); },
+                 ErrorCode::kInvalidArgument),
+        HasSubstr("was begun without x"));
+    buffer.combine_begin(handle, no_rows, io.combine_output, one_round);
+    EXPECT_THAT(error_of([&] { buffer.combine_send(handle, 0, Tensor{}, stream); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("was begun without x"));
+    buffer.combine_send(handle, 0, io.combine_input.x, stream);
+    buffer.combine_receive(handle, stream);
+    buffer.combine(handle, io.combine_input, io.combine_output, {}, stream);
+    stream.synchronize();
+    EXPECT_EQ(io.out[0], 0x3F40);
+  });
+}
+
+TEST(Slots, ManyOperationsAreEnqueuedAheadWithHandlesDroppedAtOnce) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    Stream other = Stream::cpu();
+    // Nothing runs before all of it is enqueued.
+    std::atomic<bool> go{false};
+    stream.run([&go] {
+      while (!go) std::this_thread::yield();
+    });
+    for (int i = 0; i < 40; ++i) {
+      Stream& here = i % 3 == 0 ? other : stream;
+      const Handle handle = buffer.dispatch(io.input, io.output, io.options, here);
+      buffer.combine(handle, io.combine_input, io.combine_output, {}, here);
+    }
+    go = true;
+    stream.synchronize();
+    other.synchronize();
+    EXPECT_EQ(io.out[0], 0x3F40);
+  });
+}
+
 TEST(Refused, PhasesOutOfOrder) {
   on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
     io.options.num_rounds = 2;
@@ -174,9 +252,9 @@ TEST(Refused, PhasesOutOfOrder) {
     const auto refused = [](const std::function<void()>& call) {
       return error_of(call, ErrorCode::kRefused);
     };
-    EXPECT_THAT(error_of([&] { buffer.dispatch_send(handle, 1, stream); },
-                         ErrorCode::kInvalidArgument),
-                HasSubstr("round 1 is to be sent, but the next one is 0"));
+    EXPECT_THAT(
+        error_of([&] { buffer.dispatch_send(handle, 1, stream); }, ErrorCode::kInvalidArgument),
+        HasSubstr("round 1 is to be sent, but the next one is 0"));
     EXPECT_THAT(refused([&] { buffer.dispatch_receive(handle, 0, stream); }),
                 HasSubstr("was not sent"));
     for (int round = 0; round < 2; ++round) buffer.dispatch_send(handle, round, stream);
@@ -185,10 +263,9 @@ TEST(Refused, PhasesOutOfOrder) {
     EXPECT_THAT(refused([&] { buffer.combine_send(handle, 0, stream); }),
                 HasSubstr("has no combine that was begun"));
     buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
-    EXPECT_THAT(refused([&] {
-                  buffer.combine_begin(handle, io.combine_input, io.combine_output, {});
-                }),
-                HasSubstr("was not received yet"));
+    EXPECT_THAT(
+        refused([&] { buffer.combine_begin(handle, io.combine_input, io.combine_output, {}); }),
+        HasSubstr("was not received yet"));
     EXPECT_THAT(refused([&] { buffer.combine_receive(handle, stream); }),
                 HasSubstr("0 of its 1 rounds were sent"));
     EXPECT_THAT(refused([&] { buffer.combine_send(handle, 0, stream); }),
@@ -198,12 +275,11 @@ TEST(Refused, PhasesOutOfOrder) {
     expert_rank.reduce = Reduce::kExpertRank;
     buffer.combine_send(handle, 0, stream);
     buffer.combine_receive(handle, stream);
-    EXPECT_THAT(error_of([&] {
-                           buffer.combine_begin(handle, io.combine_input, io.combine_output,
-                                                expert_rank);
-                         },
-                         ErrorCode::kInvalidArgument),
-                HasSubstr("was given no topk_weights to take along"));
+    EXPECT_THAT(
+        error_of(
+            [&] { buffer.combine_begin(handle, io.combine_input, io.combine_output, expert_rank); },
+            ErrorCode::kInvalidArgument),
+        HasSubstr("was given no topk_weights to take along"));
     stream.synchronize();
   });
 }
@@ -212,16 +288,15 @@ TEST(Refused, AHandleOfAnotherBufferAndOneHandleTooMany) {
   on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
     Buffer other(buffer.group(), buffer.options());
     Handle handle = buffer.dispatch_begin(io.input, io.output, io.options);
-    EXPECT_THAT(error_of([&] { other.dispatch_send(handle, 0, stream); },
-                         ErrorCode::kInvalidArgument),
-                HasSubstr("is of another buffer"));
-    EXPECT_THAT(error_of([&] { buffer.dispatch_send({}, 0, stream); },
-                         ErrorCode::kInvalidArgument),
+    EXPECT_THAT(
+        error_of([&] { other.dispatch_send(handle, 0, stream); }, ErrorCode::kInvalidArgument),
+        HasSubstr("is of another buffer"));
+    EXPECT_THAT(error_of([&] { buffer.dispatch_send({}, 0, stream); }, ErrorCode::kInvalidArgument),
                 HasSubstr("the handle is empty"));
     Stream none;
-    EXPECT_THAT(error_of([&] { buffer.dispatch_send(handle, 0, none); },
-                         ErrorCode::kInvalidArgument),
-                HasSubstr("the stream is empty"));
+    EXPECT_THAT(
+        error_of([&] { buffer.dispatch_send(handle, 0, none); }, ErrorCode::kInvalidArgument),
+        HasSubstr("the stream is empty"));
     std::vector<Handle> handles;
     for (int i = 0; i < 3; ++i) {
       handles.push_back(buffer.dispatch_begin(io.input, io.output, io.options));
@@ -281,6 +356,88 @@ TEST(Fails, ARankThatStopsBeforeCombineIsNamed) {
     EXPECT_THAT(failures[rank], HasSubstr("rank 1 did not answer"));
     EXPECT_THAT(failures[rank], HasSubstr("combine"));
   }
+}
+
+// A link that goes down after some puts.
+class BrokenLink final : public Transport {
+ public:
+  BrokenLink(std::shared_ptr<Transport> inner, int puts) : inner_(std::move(inner)), left_(puts) {}
+  const char* name() const noexcept override { return "broken"; }
+  void put(const PutRequest& request) override {
+    if (left_-- <= 0) throw Error(ErrorCode::kPeerFailed, "the link is down");
+    inner_->put(request);
+  }
+  void signal(const SignalRequest& request) override { inner_->signal(request); }
+
+ private:
+  std::shared_ptr<Transport> inner_;
+  std::atomic<int> left_;
+};
+
+class BrokenGroup final : public detail::GroupBackend {
+ public:
+  BrokenGroup(const Group& inner, int puts)
+      : GroupBackend(inner.rank(), inner.topology(), inner.timeout_ms()),
+        inner_(inner),
+        puts_(puts) {}
+  std::vector<std::string> all_gather(const std::string& mine, const std::string& what) override {
+    return inner_.backend().all_gather(mine, what);
+  }
+  SymmetricMemory allocate(std::size_t bytes) override {
+    SymmetricMemory memory = inner_.backend().allocate(bytes);
+    memory.transport = std::make_shared<BrokenLink>(std::move(memory.transport), puts_);
+    return memory;
+  }
+
+ private:
+  Group inner_;
+  int puts_;
+};
+
+TEST(Fails, ALinkThatGoesDownEndsEveryRankAndTheNodeAtOnce) {
+  const Topology topology{4, 2};
+  GroupOptions options;
+  options.timeout_ms = 1500;  // what the other node, which can't be told, has to wait
+  const auto failures = testing::run_ranks(topology, options, [&](Group& plain) {
+    Group group = plain.rank() == 0 ? Group(std::make_shared<BrokenGroup>(plain, 1)) : plain;
+    Buffer buffer(group, small_options(topology));
+    Io io(topology);
+    io.idx = {8, 13};  // experts of the other node
+    const auto start = std::chrono::steady_clock::now();
+    Stream stream = Stream::cpu();
+    try {
+      // Its node may have got all of rank 0's first dispatch; the second one never comes.
+      for (int i = 0; i < 2; ++i) {
+        buffer.dispatch(io.input, io.output, io.options, stream);
+        stream.synchronize();
+      }
+    } catch (const Error&) {
+      if (group.rank() < 2) {
+        EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(1400));
+      }
+      EXPECT_THROW(group.check(), Error);
+      EXPECT_THROW(buffer.dispatch_begin(io.input, io.output, io.options), Error);
+      throw;
+    }
+  });
+  EXPECT_THAT(failures[0], HasSubstr("the link is down"));
+  EXPECT_THAT(failures[1], HasSubstr("rank 0 reported that its own operations failed"));
+  EXPECT_THAT(failures[2], HasSubstr("rank 0"));
+  EXPECT_THAT(failures[3], HasSubstr("rank 0"));
+}
+
+TEST(Fails, AnEndedGroupTakesNoMoreOperations) {
+  const Topology topology{2, 2};
+  GroupOptions options;
+  options.timeout_ms = 200;
+  const auto failures = testing::run_ranks(topology, options, [&](Group& group) {
+    Buffer buffer(group, small_options(topology));
+    if (group.rank() == 1) return;
+    EXPECT_THROW(group.barrier(), Error);
+    Io io(topology);
+    EXPECT_THROW(buffer.dispatch_begin(io.input, io.output, io.options), Error);
+  });
+  EXPECT_EQ(failures[0], "");
 }
 
 TEST(Plan, RegionsFollowEachOtherAndAddUp) {

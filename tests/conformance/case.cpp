@@ -100,9 +100,9 @@ std::vector<Case> pairwise_cases() {
       return std::count_if(pairs.begin(), pairs.end(),
                            [&](const Pair& pair) { return missing.count(pair) > 0; });
     };
-    const Levels best = *std::max_element(
-        all.begin(), all.end(),
-        [&gain](const Levels& a, const Levels& b) { return gain(a) < gain(b); });
+    const Levels best =
+        *std::max_element(all.begin(), all.end(),
+                          [&gain](const Levels& a, const Levels& b) { return gain(a) < gain(b); });
     for (const Pair& pair : pairs_of(best)) missing.erase(pair);
     cases.push_back(case_of(best));
   }
@@ -145,7 +145,8 @@ RankInput input_of(const Topology& topology, Routing routing, int rank, std::uin
       if (routing == Routing::kOneExpert) expert = choice == token % kTopK ? only : -1;
       if (routing == Routing::kMasked) expert = -1;
       if (routing == Routing::kRepeated && choice > 0 && below(2) == 0) {
-        expert = input.topk_idx[input.topk_idx.size() - 1 - static_cast<std::size_t>(below(choice))];
+        expert =
+            input.topk_idx[input.topk_idx.size() - 1 - static_cast<std::size_t>(below(choice))];
       }
       if (routing != Routing::kFull && routing != Routing::kOneExpert && below(5) == 0) expert = -1;
       input.topk_idx.push_back(expert);

@@ -15,17 +15,17 @@ inline constexpr int kTopK = 4;
 inline constexpr int kMaxTokens = 12;
 
 enum class Routing {
-  kRandom,        // different counts on each rank, some choices -1
-  kEmptyRanks,    // odd ranks have no token
-  kOneExpert,     // every token of every rank names one expert, and nothing else
-  kMasked,        // no token has any route
-  kRepeated,      // tokens name an expert twice or more
-  kOneToken,      // one token in the whole group
-  kFull,          // every rank has all its tokens, every choice is a route
+  kRandom,      // different counts on each rank, some choices -1
+  kEmptyRanks,  // odd ranks have no token
+  kOneExpert,   // every token of every rank names one expert, and nothing else
+  kMasked,      // no token has any route
+  kRepeated,    // tokens name an expert twice or more
+  kOneToken,    // one token in the whole group
+  kFull,        // every rank has all its tokens, every choice is a route
 };
-inline constexpr Routing kRoutings[] = {Routing::kRandom,   Routing::kEmptyRanks,
-                                        Routing::kOneExpert, Routing::kMasked,
-                                        Routing::kRepeated, Routing::kOneToken, Routing::kFull};
+inline constexpr Routing kRoutings[] = {Routing::kRandom, Routing::kEmptyRanks, Routing::kOneExpert,
+                                        Routing::kMasked, Routing::kRepeated,   Routing::kOneToken,
+                                        Routing::kFull};
 const char* to_string(Routing routing);
 
 struct Case {

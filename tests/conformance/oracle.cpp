@@ -68,8 +68,7 @@ EncodedRow encoded(DispatchFormat format, const RankInput& input, int token) {
   return row;
 }
 
-std::vector<std::uint16_t> expert_output(DispatchFormat format, const EncodedRow& row,
-                                         int expert) {
+std::vector<std::uint16_t> expert_output(DispatchFormat format, const EncodedRow& row, int expert) {
   std::vector<float> values(kHidden);
   kernels().decode_dispatch(format, row.data.data(), row.scales.data(), kHidden, values.data());
   std::vector<std::uint16_t> output;
@@ -110,8 +109,7 @@ std::vector<std::uint16_t> combined(const Case& c, const Topology& topology,
       std::vector<float> part(kHidden, 0.0F);
       for (int other = choice; other < kTopK; ++other) {
         if (!together(other)) continue;
-        add(part, weight_at(other),
-            widened(expert_output(c.dispatch, row, expert_at(other))));
+        add(part, weight_at(other), widened(expert_output(c.dispatch, row, expert_at(other))));
       }
       add(sum, 1.0F, travelled(c.combine, rounded(part)));
     }

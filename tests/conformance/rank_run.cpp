@@ -60,8 +60,7 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
                        {kLocalExperts, capacity, kHidden});
   if (!is_bf16) {
     output.scales = tensor_of(
-        d.scales.data(),
-        c.dispatch == DispatchFormat::kFp8Ue8m0 ? DType::kInt32 : DType::kFloat32,
+        d.scales.data(), c.dispatch == DispatchFormat::kFp8Ue8m0 ? DType::kInt32 : DType::kFloat32,
         {kLocalExperts, capacity, scale_bytes / 4});
   }
   output.counts = tensor_of(d.counts.data(), DType::kInt32, {kLocalExperts});
@@ -78,8 +77,7 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
 
 std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  const auto data_bytes =
-      static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
+  const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
   const auto scale_bytes =
       static_cast<std::size_t>(codec::dispatch_scale_bytes(c.dispatch, kHidden));
   for (int local = 0; local < kLocalExperts; ++local) {
@@ -118,8 +116,7 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
 void RankRun::experts(const Case& c, const Dispatched& d, Range range,
                       std::vector<std::uint16_t>& y) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  const auto data_bytes =
-      static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
+  const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
   const auto scale_bytes =
       static_cast<std::size_t>(codec::dispatch_scale_bytes(c.dispatch, kHidden));
   for (auto local = static_cast<int>(range.begin); local < range.end; ++local) {
@@ -131,9 +128,9 @@ void RankRun::experts(const Case& c, const Dispatched& d, Range range,
       arrived.scales.assign(
           d.scales.begin() + static_cast<std::ptrdiff_t>(idx * scale_bytes),
           d.scales.begin() + static_cast<std::ptrdiff_t>((idx + 1) * scale_bytes));
-      const auto output =
-          expert_output(c.dispatch, arrived, group_.rank() * kLocalExperts + local);
-      std::copy(output.begin(), output.end(), y.begin() + static_cast<std::ptrdiff_t>(idx * kHidden));
+      const auto output = expert_output(c.dispatch, arrived, group_.rank() * kLocalExperts + local);
+      std::copy(output.begin(), output.end(),
+                y.begin() + static_cast<std::ptrdiff_t>(idx * kHidden));
     }
   }
 }

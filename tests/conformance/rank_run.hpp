@@ -41,7 +41,8 @@ class RankRun {
   void begin(const Case& c, Routing routing, std::uint64_t seed, Dispatched& d);
   std::string check_dispatch(const Case& c, const Dispatched& d) const;
   // Rows [first, end) of local experts into y, laid out as the dispatched rows.
-  void experts(const Case& c, const Dispatched& d, Range range, std::vector<std::uint16_t>& y) const;
+  void experts(const Case& c, const Dispatched& d, Range range,
+               std::vector<std::uint16_t>& y) const;
   CombineOptions combine_options(const Case& c) const;
   std::string combine_and_check(const Case& c, const Dispatched& d);
   std::string check_combined(const Case& c, const Dispatched& d,

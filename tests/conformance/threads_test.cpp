@@ -77,15 +77,15 @@ TEST_P(Threads, AllEmptyRanksForAHundredEpochs) {
   }));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Conformance, Threads,
-    ::testing::Values(Topology{1, 1}, Topology{2, 2}, Topology{2, 1}, Topology{3, 3},
-                      Topology{4, 4}, Topology{4, 2}, Topology{4, 1}, Topology{8, 8},
-                      Topology{8, 4}, Topology{8, 2}),
-    [](const auto& instance) {
-      return "ranks" + std::to_string(instance.param.num_ranks) + "_nodes" +
-             std::to_string(instance.param.num_nodes());
-    });
+INSTANTIATE_TEST_SUITE_P(Conformance, Threads,
+                         ::testing::Values(Topology{1, 1}, Topology{2, 2}, Topology{2, 1},
+                                           Topology{3, 3}, Topology{4, 4}, Topology{4, 2},
+                                           Topology{4, 1}, Topology{8, 8}, Topology{8, 4},
+                                           Topology{8, 2}),
+                         [](const auto& instance) {
+                           return "ranks" + std::to_string(instance.param.num_ranks) + "_nodes" +
+                                  std::to_string(instance.param.num_nodes());
+                         });
 
 }  // namespace
 }  // namespace braid::conformance

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "backend/cpu/rank_context.hpp"
+#include "backend/cpu/streaming_copy.hpp"
 #include "codec/rows.hpp"
 #include "machine/machine.hpp"
 
@@ -145,7 +146,7 @@ class CpuMachine {
   void write(const std::byte* source, std::int64_t bytes, int rank, std::uint64_t id,
              std::int64_t offset) {
     if (std::byte* block = context_.peer(rank); block != nullptr) {
-      std::memcpy(block + offset, source, static_cast<std::size_t>(bytes));
+      streaming_copy(block + offset, source, static_cast<std::size_t>(bytes));
     } else {
       context_.transport().put({rank, id, static_cast<std::uint64_t>(offset), source,
                                 static_cast<std::uint64_t>(bytes)});
@@ -154,9 +155,9 @@ class CpuMachine {
   }
   static void copy(const machine::Staged& staged, std::int64_t from, std::int64_t bytes,
                    std::byte* to) {
-    std::memcpy(to, staged.data + from, static_cast<std::size_t>(bytes));
+    streaming_copy(to, staged.data + from, static_cast<std::size_t>(bytes));
   }
-  static constexpr void drain() {}
+  static void drain() { finish_streaming(); }
   void count_message(int rank) { ++messages_[context_.distance(rank)]; }
 
   void weighted_sum(const machine::SumRequest& request, std::byte* out) {

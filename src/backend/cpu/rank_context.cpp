@@ -56,8 +56,8 @@ machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
     ended = look % kLooksToEnded == 0 && has_ended(tag.peer);
   }
   const Failure failure{tag, epoch, seen, rank_, ended};
-  fail(failure);
-  report(failure);
+  // Only the first: all ranks are to name the same culprit.
+  if (fail(failure)) report(failure);
   return {false, seen};
 }
 
@@ -66,11 +66,20 @@ Failure RankContext::failure() const {
   return failure_;
 }
 
-void RankContext::fail(const Failure& failure) {
+// Whether this was the first failure.
+bool RankContext::fail(const Failure& failure) {
   const std::lock_guard lock(mutex_);
-  if (failed()) return;
+  if (failed()) return false;
   failure_ = failure;
   failed_.store(true, std::memory_order_release);
+  return true;
+}
+
+void RankContext::fail_here() {
+  Failure failure;
+  failure.tag.peer = rank_;
+  failure.reporter = rank_;
+  if (fail(failure)) report(failure);
 }
 
 // Writes this rank's line of every peer's control region, so that nobody waits for a rank that

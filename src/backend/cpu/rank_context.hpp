@@ -20,11 +20,11 @@ using machine::Word;
 
 // The first failure that a rank's operations met: its own timeout, or a peer's report of one.
 struct Failure {
-  machine::WaitTag tag;          // tag.peer: the rank that did not answer
+  machine::WaitTag tag;  // tag.peer: the rank that did not answer
   std::uint32_t expected_epoch = 0;
   Word seen = 0;
-  int reporter = -1;             // the rank whose wait ended
-  bool peer_ended = false;       // before its time was up: the peer will never answer
+  int reporter = -1;        // the rank whose wait ended
+  bool peer_ended = false;  // before its time was up: the peer will never answer
 };
 
 enum class Kind : int { kDispatch = 0, kCombine = 1 };
@@ -65,6 +65,8 @@ class RankContext {
   // peer has failed.
   machine::WaitResult wait(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag);
 
+  // This rank can't go on: ends its operations and tells its peers.
+  void fail_here();
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   Failure failure() const;
 
@@ -72,7 +74,7 @@ class RankContext {
   void give_back(std::unique_ptr<WorkerMemory> memory);
 
  private:
-  void fail(const Failure& failure);
+  bool fail(const Failure& failure);
   void report(const Failure& failure);
   bool heard_of_failure();
   bool has_ended(int peer) const;
