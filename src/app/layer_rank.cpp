@@ -88,22 +88,29 @@ class LayerRank {
     return layer_.hidden_states.data() + tokens_.begin * hidden();
   }
 
-  // All sends first; then round by round: receive, experts; then the way home.
+  // All sends first; then round by round: receive, experts, and the rows' way home, which at the
+  // expert rank waits for the last round, since a token's sum may take namings of every round.
   void communicate(StepTimer& timer) {
+    const bool at_once = options_.reduce == Reduce::kTokenRank;
     const Handle handle =
         buffer_.dispatch_begin(dispatch_input(), received_.output(), dispatch_options(options_));
     for (int round = 0; round < options_.rounds; ++round) {
       buffer_.dispatch_send(handle, round, stream_);
     }
+    buffer_.combine_begin(handle, {rows_.tensor(), topk_weights()}, {output_.tensor(), {}},
+                          combine_options(options_));
     for (int round = 0; round < options_.rounds; ++round) {
       buffer_.dispatch_receive(handle, round, stream_);
       stream_.synchronize();
       timer.add_to(&StepTimes::dispatch);
       run_experts(round);
       timer.add_to(&StepTimes::experts);
+      if (at_once) buffer_.combine_send(handle, round, stream_);
     }
-    buffer_.combine(handle, {rows_.tensor(), topk_weights()}, {output_.tensor(), {}},
-                    combine_options(options_), stream_);
+    for (int round = 0; round < options_.rounds && !at_once; ++round) {
+      buffer_.combine_send(handle, round, stream_);
+    }
+    buffer_.combine_receive(handle, stream_);
     stream_.synchronize();
     timer.add_to(&StepTimes::combine);
   }

@@ -3,7 +3,7 @@
 //   y = down(silu(gate(x)) * up(x))      for the first counts[e] rows of every expert e
 //
 // Guaranteed: a row's result depends on the row and its expert's weights alone. Its position,
-// its neighbours, the counts, the range of experts, the number of workers: none changes a bit.
+// its neighbors, the counts, the range of experts, the number of workers: none changes a bit.
 // Products are f32 with f32 sums over the whole width, and the intermediate is not rounded.
 //
 // Memory: weights stay as they are stored. A panel of 32 output channels at a time is converted
