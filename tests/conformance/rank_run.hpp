@@ -27,7 +27,7 @@ class RankRun {
   // Two dispatches in flight before the first hook; then both are received and combined.
   std::string run_two_in_flight(const Case& c, std::uint64_t seed);
 
- private:
+ protected:
   struct Dispatched {
     std::vector<RankInput> inputs;  // of all ranks
     std::vector<std::int64_t> idx64;
