@@ -245,6 +245,40 @@ TEST(Slots, ManyOperationsAreEnqueuedAheadWithHandlesDroppedAtOnce) {
   });
 }
 
+TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
+  on_one_rank([](Buffer& plain, Io& io, Stream& stream) {
+    BufferOptions options = plain.options();
+    options.handle_slots = 1;
+    Buffer buffer(plain.group(), options);
+    Stream held = Stream::cpu();
+    std::atomic<bool> go{false};
+    CombineOptions two_rounds;
+    two_rounds.num_rounds = 2;
+    {
+      const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+      buffer.combine_begin(handle, io.combine_input, io.combine_output, two_rounds);
+      buffer.combine_send(handle, 0, stream);
+      held.run([&go] {
+        while (!go) std::this_thread::yield();
+      });
+      buffer.combine_send(handle, 1, held);
+      buffer.combine_receive(handle, held);
+    }
+    // The slot is free for the caller, but its tables are still to be read by the second round.
+    Io next({1, 1});
+    next.idx = {3, -1};
+    next.counts.assign(4, -1);
+    const Handle handle = buffer.dispatch(next.input, next.output, next.options, stream);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(next.counts[3], -1);
+    go = true;
+    stream.synchronize();
+    held.synchronize();
+    EXPECT_EQ(io.out[0], 0x3F40);
+    EXPECT_EQ(next.counts[3], 1);
+  });
+}
+
 TEST(Refused, PhasesOutOfOrder) {
   on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
     io.options.num_rounds = 2;
