@@ -10,12 +10,28 @@ namespace braid::runtime {
 namespace {
 
 constexpr std::int64_t kMost31 = std::numeric_limits<std::int32_t>::max();
+constexpr int kMostHidden = 1 << 24;
 constexpr std::int64_t kMost32 = std::numeric_limits<std::uint32_t>::max();
 
 void check_local_experts(int num_experts, int num_ranks) {
   require(num_experts >= 1, "num_experts is {}, but must be at least 1", num_experts);
   require(num_experts % num_ranks == 0, "{} experts are not divisible by {} ranks", num_experts,
           num_ranks);
+}
+
+// Offsets are 63-bit numbers. One depth and one handle slot can't exceed them within the limits
+// above; how many of each there are is held against layout's own sizes.
+void check_size(layout::BufferShape shape) {
+  const double depth = shape.depth;
+  const double handle_slots = shape.handle_slots;
+  shape.depth = 1;
+  shape.handle_slots = 1;
+  const auto symmetric = static_cast<double>(layout::BufferMap::of(shape).total_bytes);
+  const auto local = static_cast<double>(layout::LocalMap::of(shape).total_bytes);
+  require(depth * symmetric < 0x1p62, "depth is {}, but {} bytes each are more than 2^62 bytes",
+          depth, symmetric);
+  require(handle_slots * local < 0x1p62,
+          "handle_slots is {}, but {} bytes each are more than 2^62 bytes", handle_slots, local);
 }
 
 }  // namespace
@@ -29,6 +45,8 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   require(options.hidden >= multiple && options.hidden % multiple == 0,
           "hidden is {}, but must be a positive multiple of {} for {}", options.hidden, multiple,
           to_string(options.widest_dispatch));
+  require(options.hidden <= kMostHidden, "hidden is {}, but must be at most {}", options.hidden,
+          kMostHidden);
   require(options.top_k >= 1 && options.top_k <= layout::kMaxTopK &&
               options.top_k <= options.num_experts,
           "top_k is {}, but must be 1 to {} and at most the {} experts", options.top_k,
@@ -44,15 +62,6 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
               num_local < 1 << 25,
           "{} experts of {} tokens each have more rows than 32 bits count", options.num_experts,
           options.max_tokens);
-  // The whole block in floating point first: its offsets are 63-bit numbers.
-  const double rows = static_cast<double>(topology.num_ranks) * options.max_tokens *
-                      std::min(options.top_k, num_local);
-  const double bytes = options.depth * rows * (2.0 * options.hidden + 16.0 * options.top_k + 512.0);
-  require(
-      bytes * options.handle_slots < 0x1p60,
-      "a buffer of depth {} and {} handle slots for {} tokens of hidden {} on {} ranks needs more "
-      "than 2^60 bytes",
-      options.depth, options.handle_slots, options.max_tokens, options.hidden, topology.num_ranks);
   layout::BufferShape shape;
   shape.num_ranks = topology.num_ranks;
   shape.num_experts = options.num_experts;
@@ -64,6 +73,7 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   shape.handle_slots = options.handle_slots;
   shape.per_expert_copies = options.allow_per_expert;
   shape.widest_dispatch = options.widest_dispatch;
+  check_size(shape);
   return shape;
 }
 
