@@ -31,10 +31,11 @@ struct RowOrigin {
   std::uint32_t slot = 0;  // token * k + first choice that names the expert
 };
 
-// A naming, as combine at the expert rank sums it.
+// A naming of a local expert by a token of some source, as combine at the expert rank sums it. It is
+// there when its epoch is that of the handle's dispatch: nothing is cleared.
 struct SumTerm {
-  std::uint32_t slot = 0;  // token * k + choice
-  std::uint32_t row = 0;   // local expert * row capacity + row
+  std::uint32_t epoch = 0;
+  std::uint32_t row = 0;  // local expert * row capacity + row
   float weight = 0.0F;
   std::uint32_t reserved = 0;
 };
@@ -43,7 +44,7 @@ static_assert(sizeof(SumTerm) == 16);
 // The local block: state, then for each handle slot its record and tables.
 struct LocalMap {
   BufferShape shape;
-  Region state, active, records, expert_counts, terms_counts, origins, terms;
+  Region state, active, records, expert_counts, origins, terms;
   std::int64_t handle_bytes = 0;  // of one handle slot's tables
   std::int64_t total_bytes = 0;
 
@@ -62,7 +63,6 @@ struct LocalMap {
     map.records = place(shape.handle_slots * static_cast<std::int64_t>(sizeof(HandleRecord)));
     const std::int64_t tables = at;
     map.expert_counts = place(shape.num_local() * static_cast<std::int64_t>(sizeof(std::uint32_t)));
-    map.terms_counts = place(ranks * static_cast<std::int64_t>(sizeof(std::uint32_t)));
     map.origins = place(shape.num_local() * shape.row_capacity() *
                         static_cast<std::int64_t>(sizeof(RowOrigin)));
     map.terms = place(ranks * map.terms_per_source() * static_cast<std::int64_t>(sizeof(SumTerm)));
@@ -71,7 +71,7 @@ struct LocalMap {
     return map;
   }
 
-  // Namings that one source can send to one rank: every choice of every token.
+  // Every choice of every token.
   BRAID_HD constexpr std::int64_t terms_per_source() const { return shape.combine_slots(); }
 
   BRAID_HD constexpr std::int64_t record(int slot) const {
@@ -81,19 +81,15 @@ struct LocalMap {
   BRAID_HD constexpr std::int64_t expert_count(int slot, int local_expert) const {
     return expert_counts.offset + slot * handle_bytes + local_expert * std::int64_t{4};
   }
-  // Namings received from each source: [R] u32.
-  BRAID_HD constexpr std::int64_t terms_count(int slot, int source) const {
-    return terms_counts.offset + slot * handle_bytes + source * std::int64_t{4};
-  }
   BRAID_HD constexpr std::int64_t origin(int slot, int local_expert, std::int64_t row) const {
     return origins.offset + slot * handle_bytes +
            (local_expert * shape.row_capacity() + row) *
                static_cast<std::int64_t>(sizeof(RowOrigin));
   }
-  // In the order (token, choice) within a source.
-  BRAID_HD constexpr std::int64_t term(int slot, int source, std::int64_t pos) const {
+  // at: token * k + choice.
+  BRAID_HD constexpr std::int64_t term(int slot, int source, std::int64_t at) const {
     return terms.offset + slot * handle_bytes +
-           (source * terms_per_source() + pos) * static_cast<std::int64_t>(sizeof(SumTerm));
+           (source * terms_per_source() + at) * static_cast<std::int64_t>(sizeof(SumTerm));
   }
 };
 

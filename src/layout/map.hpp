@@ -49,7 +49,7 @@ struct AbortRecord {
 struct BufferMap {
   BufferShape shape;
   Region control, received, notices, arrived, combine_arrived, signals, data;
-  std::int64_t notice_stride = 0;   // one source's words: [Le] rows, [G] messages, namings
+  std::int64_t notice_stride = 0;   // one source's words: [Le] rows, [G] messages
   std::int64_t arrived_stride = 0;  // one source's words, one a slot
   std::int64_t signal_stride = 0;   // one source's words: [2 kinds][G]
   std::int64_t slots_per_source = 0, message_stride = 0, combine_stride = 0;  // as in the shape
@@ -70,8 +70,7 @@ struct BufferMap {
     };
     map.control = place(ranks * kFlagLine);
     map.received = place(depth * ranks * kFlagLine);
-    map.notice_stride =
-        round_up((shape.num_local() + shape.max_rounds + 1) * kWordBytes, kFlagLine);
+    map.notice_stride = round_up((shape.num_local() + shape.max_rounds) * kWordBytes, kFlagLine);
     map.notices = place(depth * ranks * map.notice_stride);
     map.arrived_stride = round_up(shape.slots_per_source() * kWordBytes, kFlagLine);
     map.arrived = place(depth * ranks * map.arrived_stride);
@@ -103,9 +102,6 @@ struct BufferMap {
   }
   BRAID_HD constexpr std::int64_t messages_word(int depth_idx, int source, int round) const {
     return count_word(depth_idx, source, shape.num_local() + round);
-  }
-  BRAID_HD constexpr std::int64_t namings_word(int depth_idx, int source) const {
-    return count_word(depth_idx, source, shape.num_local() + shape.max_rounds);
   }
   BRAID_HD constexpr std::int64_t arrived_flag(int depth_idx, int source, std::int64_t slot) const {
     return arrived.offset + (std::int64_t{depth_idx} * shape.num_ranks + source) * arrived_stride +

@@ -57,28 +57,24 @@ struct ChoicePlan {
   std::int32_t position = 0;       // among the choices of its message
   std::int32_t named = 0;          // choices of its message
   std::uint32_t row = 0;
-  std::uint32_t list_pos = 0;
   std::uint32_t slot = 0;  // of its message; set where leads
 
   BRAID_HD bool leads() const { return expert >= 0 && position == 0; }
   BRAID_HD bool repeats(int choice) const { return first_choice != choice; }
 };
 
-// What is counted: rows by expert, messages by (rank, round), namings by rank.
+// What is counted: rows by expert, messages by (rank, round).
 struct RouteCounts {
   std::uint32_t* rows = nullptr;      // [E]
   std::uint32_t* messages = nullptr;  // [R][G]
-  std::uint32_t* namings = nullptr;   // [R]
 
   BRAID_HD static constexpr std::int64_t size(const ExpertMap& experts) {
-    return experts.num_experts + std::int64_t{experts.num_ranks} * experts.num_rounds +
-           experts.num_ranks;
+    return experts.num_experts + std::int64_t{experts.num_ranks} * experts.num_rounds;
   }
   BRAID_HD static RouteCounts at(std::uint32_t* memory, const ExpertMap& experts) {
     RouteCounts counts;
     counts.rows = memory;
     counts.messages = memory + experts.num_experts;
-    counts.namings = counts.messages + std::int64_t{experts.num_ranks} * experts.num_rounds;
     return counts;
   }
 };
@@ -123,30 +119,23 @@ BRAID_HD void count_choice(const RouteRules& rules, const ChoicePlan& plan, int 
   if (plan.expert < 0) return;
   if (!plan.repeats(choice)) add(counts.rows + plan.expert, 1U);
   if (!plan.leads()) return;
-  add(counts.namings + plan.rank, static_cast<std::uint32_t>(plan.named));
   add(counts.messages + std::int64_t{plan.rank} * rules.experts.num_rounds + plan.message_round,
       1U);
 }
 
-// A message for each expert: this token's earlier messages to the rank in the message's round, and
-// its earlier namings there.
-struct Earlier {
-  std::uint32_t messages = 0;
-  std::uint32_t namings = 0;
-};
+// A message for each expert: this token's earlier messages to the rank in the message's round.
 template <class Experts>
-BRAID_HD Earlier earlier_choices(const RouteRules& rules, const Experts& experts, int choice,
-                                 const ChoicePlan& plan) {
-  Earlier earlier;
+BRAID_HD std::uint32_t earlier_messages(const RouteRules& rules, const Experts& experts, int choice,
+                                        const ChoicePlan& plan) {
+  std::uint32_t messages = 0;
   for (int other = 0; other < choice; ++other) {
     if (experts[other] < 0 || rules.experts.rank_of(experts[other]) != plan.rank) continue;
-    ++earlier.namings;
     if (rules.experts.round_of(experts[other]) != plan.message_round) continue;
     bool leads = true;
     for (int first = 0; first < other; ++first) leads = leads && experts[first] != experts[other];
-    if (leads) ++earlier.messages;
+    if (leads) ++messages;
   }
-  return earlier;
+  return messages;
 }
 
 // The rest of a plan: its places. `before` counts all earlier tokens, `total` all tokens (its
@@ -156,19 +145,12 @@ BRAID_HD void place_choice(const RouteRules& rules, const Experts& experts, int 
                            const RouteCounts& before, const RouteCounts& total, ChoicePlan& plan) {
   if (plan.expert < 0) return;
   plan.row = before.rows[plan.expert];
-  plan.list_pos = before.namings[plan.rank];
   const std::int64_t first = std::int64_t{plan.rank} * rules.experts.num_rounds;
   plan.slot = before.messages[first + plan.message_round];
   for (int round = 0; round < plan.message_round; ++round) {
     plan.slot += total.messages[first + round];
   }
-  if (rules.per_expert) {
-    const Earlier earlier = earlier_choices(rules, experts, choice, plan);
-    plan.list_pos += earlier.namings;
-    plan.slot += earlier.messages;
-  } else {
-    plan.list_pos += static_cast<std::uint32_t>(plan.position);
-  }
+  if (rules.per_expert) plan.slot += earlier_messages(rules, experts, choice, plan);
 }
 
 }  // namespace braid::layout

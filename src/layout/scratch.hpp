@@ -24,7 +24,7 @@ struct DispatchSendScratch {
   std::int64_t weights = 0;   // [k] f32
   std::int64_t plans = 0;     // [kPlannedTokens][k] ChoicePlan
   std::int64_t messages = 0;  // [k] of header and k placements: by the choice that leads it
-  std::int64_t words = 0;     // [Le + G + 1] Word
+  std::int64_t words = 0;     // [Le + G] Word
   std::int64_t message_bytes = 0;
   std::int64_t bytes = 0;
 
@@ -41,7 +41,7 @@ struct DispatchSendScratch {
                             k * static_cast<std::int64_t>(sizeof(Placement));
     scratch.words = scratch.messages + k * scratch.message_bytes;
     scratch.bytes = detail::after(
-        scratch.words, (experts.num_local() + experts.num_rounds + std::int64_t{1}) * kWordBytes);
+        scratch.words, (experts.num_local() + std::int64_t{experts.num_rounds}) * kWordBytes);
     return scratch;
   }
 };

@@ -20,8 +20,8 @@ inline constexpr int kMaxTopK = 32;
 struct Placement {
   std::uint32_t expert_choice = 0;  // local expert << 6 | choice (0 to 31) | kRepeat
   std::uint32_t row = 0;            // among the rows that this source sends to this expert
-  std::uint32_t list_pos = 0;       // among the namings that this source sends to this rank
   float weight = 0.0F;              // top-k weight, 0 where none was given
+  std::uint32_t reserved = 0;
 
   static constexpr std::uint32_t kRepeat = 32;  // the token named this expert before
   BRAID_HD constexpr int local_expert() const { return static_cast<int>(expert_choice >> 6); }

@@ -90,22 +90,23 @@ BRAID_HD void send_rows(M& m, const CombineArgs& a, int round, std::uint32_t epo
   }
 }
 
-// The terms of one token in one round, from the first of its namings on. Thread 0's work.
-template <Machine M>
-BRAID_HD void gather_terms(M& m, const CombineArgs& a, const SumTables& tables, const SumTerm* term,
-                           const SumTerm* end, int round) {
-  (void)m;
+// The terms of one token in one round. Thread 0's work.
+BRAID_HD inline void gather_terms(const CombineArgs& a, const SumTables& tables, int source,
+                                  std::int64_t token, int round) {
   const std::int64_t capacity = a.op.map.shape.row_capacity();
-  const auto k = static_cast<std::uint32_t>(a.topk.k);
-  const std::uint32_t token = term->slot / k;
+  const std::uint32_t dispatched = record_of(a.op).dispatch_epoch;
+  const auto* terms = reinterpret_cast<const SumTerm*>(
+      a.op.local + a.op.local_map.term(a.op.handle_slot, source, token * a.topk.k));
   std::uint32_t count = 0;
-  for (; term != end && term->slot / k == token; ++term) {
-    const int expert = static_cast<int>(term->row / capacity);
+  for (int choice = 0; choice < a.topk.k; ++choice) {
+    const SumTerm term = terms[choice];
+    if (term.epoch != dispatched) continue;
+    const int expert = static_cast<int>(term.row / capacity);
     if (a.experts.round_of_local(expert) != round) continue;
-    if (count == 0) tables.count[1] = term->slot;
+    if (count == 0) tables.count[1] = static_cast<std::uint32_t>(token * a.topk.k + choice);
     tables.rows[count] =
-        reinterpret_cast<const std::byte*>(expert_row(a, std::int64_t{term->row}, round));
-    tables.weights[count] = term->weight;
+        reinterpret_cast<const std::byte*>(expert_row(a, std::int64_t{term.row}, round));
+    tables.weights[count] = term.weight;
     ++count;
   }
   tables.count[0] = count;
@@ -114,23 +115,12 @@ BRAID_HD void gather_terms(M& m, const CombineArgs& a, const SumTables& tables, 
 template <Machine M>
 BRAID_HD void send_sums(M& m, const CombineArgs& a, int round, std::uint32_t epoch) {
   const auto tables = SumTables::of(m, a.topk.k);
-  const auto k = static_cast<std::uint32_t>(a.topk.k);
-  const auto count_of = [&a](int source) {
-    return std::int64_t{*reinterpret_cast<const std::uint32_t*>(
-        a.op.local + a.op.local_map.terms_count(a.op.handle_slot, source))};
-  };
-  std::int64_t all = 0;
-  for (int source = 0; source < a.experts.num_ranks; ++source) all += count_of(source);
-  // A worker takes the tokens whose first naming is in its share of all namings.
-  Range share = share_of(all, m.worker(), m.num_workers());
-  for (int source = 0; source < a.experts.num_ranks && share.end > 0; ++source) {
-    const std::int64_t count = count_of(source);
-    const auto* terms = reinterpret_cast<const SumTerm*>(
-        a.op.local + a.op.local_map.term(a.op.handle_slot, source, 0));
-    for (std::int64_t i = max_of(share.begin, std::int64_t{0}); i < min_of(share.end, count); ++i) {
-      if (!is_active(a.op, source)) break;
-      if (i > 0 && terms[i - 1].slot / k == terms[i].slot / k) continue;
-      if (m.thread() == 0) gather_terms(m, a, tables, terms + i, terms + count, round);
+  // A worker takes a token of a source here and there: how many a source had is not known.
+  const std::int64_t tokens = a.op.map.shape.max_tokens;
+  for (int source = 0; source < a.experts.num_ranks; ++source) {
+    if (!is_active(a.op, source)) continue;
+    for (std::int64_t token = m.worker(); token < tokens; token += m.num_workers()) {
+      if (m.thread() == 0) gather_terms(a, tables, source, token, round);
       m.sync_worker();
       if (tables.count[0] > 0) {
         const auto staged =
@@ -144,7 +134,6 @@ BRAID_HD void send_sums(M& m, const CombineArgs& a, int round, std::uint32_t epo
       }
       m.sync_worker();
     }
-    share = {share.begin - count, share.end - count};
   }
 }
 

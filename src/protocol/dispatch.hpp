@@ -2,7 +2,7 @@
 //
 // Each message (layout/shape.hpp) carries a token's encoded row and its placements at the
 // destination, for all rounds; it goes once, in the first round that needs it. The notices of a
-// round (rows for each of its experts, messages, namings) are words that carry their own epoch, so
+// round (rows for each of its experts, messages) are words that carry their own epoch, so
 // the receiver knows every row's place as soon as they are there, while rows are still on their
 // way.
 #pragma once
@@ -80,7 +80,7 @@ BRAID_HD void count_routes(M& m, const DispatchArgs& a, const SendTables& tables
 }
 
 // One of the words that a destination is told: rows for each expert of the round, then its
-// messages, then (in the first round) all namings. Each is its own flag and promises nothing else.
+// messages. Each is its own flag and promises nothing else.
 struct Notice {
   std::int64_t offset = 0;
   Word word = 0;
@@ -96,11 +96,8 @@ BRAID_HD inline Notice notice_of(const DispatchArgs& a, const SendTables& tables
     return {a.op.map.count_word(depth, source, first + i),
             word(tables.total.rows[std::int64_t{to.peer} * experts.num_local() + first + i])};
   }
-  if (i == experts.per_round()) {
-    const std::int64_t at = std::int64_t{to.peer} * experts.num_rounds + to.round;
-    return {a.op.map.messages_word(depth, source, to.round), word(tables.total.messages[at])};
-  }
-  return {a.op.map.namings_word(depth, source), word(tables.total.namings[to.peer])};
+  const std::int64_t at = std::int64_t{to.peer} * experts.num_rounds + to.round;
+  return {a.op.map.messages_word(depth, source, to.round), word(tables.total.messages[at])};
 }
 
 // Tells the destinations that this worker answers for what the round will bring them.
@@ -108,7 +105,7 @@ template <Machine M>
 BRAID_HD void send_notices(M& m, const DispatchArgs& a, const SendTables& tables, int round,
                            std::uint32_t epoch) {
   const ExpertMap& experts = a.rules.experts;
-  const int num_words = experts.per_round() + (round == 0 ? 2 : 1);
+  const int num_words = experts.per_round() + 1;
   const std::uint64_t id = operation_id(epoch, Phase::kDispatchSend, round);
   for (int step = m.worker(); step < experts.num_ranks; step += m.num_workers()) {
     const int peer = (m.rank() + step) % experts.num_ranks;
@@ -131,7 +128,7 @@ BRAID_HD void send_notices(M& m, const DispatchArgs& a, const SendTables& tables
     };
     if (m.warp() == 0) {
       put(0, experts.per_round());
-      for (int i = experts.per_round(); i < num_words; ++i) put(i, 1);
+      put(experts.per_round(), 1);
     }
     m.sync_worker();
   }
@@ -178,7 +175,7 @@ BRAID_HD void plan_token(M& m, const DispatchArgs& a, const SendTables& tables, 
     auto* placements = reinterpret_cast<Placement*>(message + sizeof(MessageHeader));
     const int local = plan.expert - plan.rank * a.rules.experts.num_local();
     placements[plan.position] = {Placement::pack(local, choice, plan.repeats(choice)), plan.row,
-                                 plan.list_pos, tables.weights[choice]};
+                                 tables.weights[choice], 0};
     if (!plan.leads()) return;
     *reinterpret_cast<MessageHeader*>(message) = {
         static_cast<std::uint32_t>(token), static_cast<std::uint32_t>(plan.named), {0, 0}};

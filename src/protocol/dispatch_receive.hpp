@@ -57,24 +57,20 @@ BRAID_HD void read_notices(M& m, const DispatchArgs& a, const ReceiveTables& tab
   const int depth = depth_of(a.op, epoch);
   const layout::BufferMap& map = a.op.map;
   WaitTag tag{Operation::kDispatchReceive, round, 0};
-  // A thread takes a word: rows of an expert, then messages, then namings.
-  m.for_threads(experts.num_ranks * (per_round + 2), [&](int i) {
-    const int source = i / (per_round + 2);
-    const int word = i - source * (per_round + 2);
+  // A thread takes a word: rows of an expert, then messages.
+  m.for_threads(experts.num_ranks * (per_round + 1), [&](int i) {
+    const int source = i / (per_round + 1);
+    const int word = i - source * (per_round + 1);
     tag.peer = source;
     if (word < per_round) {
       tables.first_rows[source * per_round + word] =
           notice(m, a, map.count_word(depth, source, round * per_round + word), tag, epoch);
-    } else if (word == per_round) {
+    } else {
       std::uint32_t messages = 0;
       for (int earlier = 0; earlier <= round; ++earlier) {
         messages += notice(m, a, map.messages_word(depth, source, earlier), tag, epoch);
       }
       tables.messages[source] = messages;
-    } else if (round == 0 && m.worker() == 0) {
-      *reinterpret_cast<std::uint32_t*>(a.op.local +
-                                        a.op.local_map.terms_count(a.op.handle_slot, source)) =
-          notice(m, a, map.namings_word(depth, source), tag, epoch);
     }
   });
   m.sync_worker();
@@ -124,7 +120,7 @@ BRAID_HD inline bool comes_in_round(const DispatchArgs& a, const MessageShape& s
 // Places one message's rows of this round, a placement a lane. A warp's work.
 template <Machine M>
 BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& tables, int round,
-                            const Message& message) {
+                            std::uint32_t epoch, const Message& message) {
   const MessageShape shape = MessageShape::of(a.format, a.op.map.shape.hidden);
   const ExpertMap& experts = a.rules.experts;
   if (experts.num_rounds > 1 && !comes_in_round(a, shape, message.data, round)) return;
@@ -143,8 +139,8 @@ BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& ta
     const std::uint32_t slot = header.token * static_cast<std::uint32_t>(a.topk.k) +
                                static_cast<std::uint32_t>(placement.choice());
     *reinterpret_cast<layout::SumTerm*>(
-        a.op.local + a.op.local_map.term(a.op.handle_slot, message.source, placement.list_pos)) = {
-        slot, static_cast<std::uint32_t>(row_idx), placement.weight, 0};
+        a.op.local + a.op.local_map.term(a.op.handle_slot, message.source, slot)) = {
+        epoch, static_cast<std::uint32_t>(row_idx), placement.weight, 0};
     if (placement.repeat()) return;
     *reinterpret_cast<layout::RowOrigin*>(a.op.local +
                                           a.op.local_map.origin(a.op.handle_slot, expert, row)) = {
@@ -180,7 +176,7 @@ BRAID_HD void receive_messages(M& m, const DispatchArgs& a, int round, std::uint
                                         a.waited_ns == nullptr ? nullptr : a.waited_ns + tag.peer);
         if (!result.reached) return;
       }
-      place_message(m, a, tables, round,
+      place_message(m, a, tables, round, epoch,
                     {m.local() + a.op.map.message(depth, tag.peer, slot), tag.peer});
     }
     slot -= messages;

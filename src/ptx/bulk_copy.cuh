@@ -79,6 +79,12 @@ __device__ inline void bulk_wait_group_0() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
+// The same for all but the newest kPending groups.
+template <int kPending>
+__device__ inline void bulk_wait_group() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
 // All of this thread's bulk stores have read their shared memory, which may be written again.
 __device__ inline void bulk_wait_group_read_0() {
   asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");

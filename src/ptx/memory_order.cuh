@@ -58,10 +58,25 @@ __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_
   asm volatile("red.add.relaxed.gpu.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }
 
+// A barrier of `threads` threads of the block, of its sixteen. Who arrives does not wait; what it did
+// before is seen by those who sync.
+__device__ inline void barrier_cta_arrive(int barrier, int threads) {
+  asm volatile("barrier.cta.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+__device__ inline void barrier_cta_sync(int barrier, int threads) {
+  asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 // On a word of the block's shared memory.
 __device__ inline void red_add_relaxed_cta_shared_u32(std::uint32_t* word, std::uint32_t value) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(word));
   asm volatile("red.relaxed.cta.shared::cta.add.u32 [%0], %1;" ::"r"(address), "r"(value)
+               : "memory");
+}
+
+__device__ inline void red_or_relaxed_cta_shared_u32(std::uint32_t* word, std::uint32_t value) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(word));
+  asm volatile("red.relaxed.cta.shared::cta.or.b32 [%0], %1;" ::"r"(address), "r"(value)
                : "memory");
 }
 

@@ -94,7 +94,7 @@ MemoryPlan plan_of(const layout::BufferMap& map, const layout::LocalMap& local_m
                         shape.depth, shape.num_ranks, layout::kFlagLine));
   symmetric("notices", map.notices,
             fmt::format("for each depth and source rank {} bytes: rows for each of {} local "
-                        "experts, messages of each of {} rounds, namings, 8 bytes each",
+                        "experts, messages of each of {} rounds, 8 bytes each",
                         map.notice_stride, shape.num_local(), shape.max_rounds));
   symmetric("arrived", map.arrived,
             fmt::format("for each depth and source rank a flag of 8 bytes a message slot, {} slots",

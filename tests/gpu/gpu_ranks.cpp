@@ -6,7 +6,8 @@ namespace braid::gpu_test {
 
 using cuda::check;
 
-DeviceMemory::DeviceMemory(std::int64_t bytes) : bytes_(bytes) {
+DeviceMemory::DeviceMemory(std::int64_t bytes, int device) : bytes_(bytes) {
+  check(cudaSetDevice(device), "cudaSetDevice");
   void* data = nullptr;
   check(cudaMalloc(&data, static_cast<std::size_t>(bytes)), "cudaMalloc");
   data_ = static_cast<std::byte*>(data);
@@ -25,40 +26,75 @@ void DeviceMemory::poison() {
   check(cudaMemset(data_, kPoison, static_cast<std::size_t>(bytes_)), "cudaMemset");
 }
 
-GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns)
-    : shape_(shape), num_workers_(num_workers), timeout_ns_(timeout_ns) {
+GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns,
+                   int num_devices)
+    : shape_(shape),
+      num_workers_(num_workers),
+      timeout_ns_(timeout_ns),
+      num_devices_(num_devices) {
+  for (int device = 0; device < num_devices; ++device) {
+    check(cudaSetDevice(device), "cudaSetDevice");
+    for (int peer = 0; peer < num_devices; ++peer) {
+      if (peer == device) continue;
+      const cudaError_t status = cudaDeviceEnablePeerAccess(peer, 0);
+      if (status == cudaErrorPeerAccessAlreadyEnabled) {
+        (void)cudaGetLastError();
+      } else {
+        check(status, "cudaDeviceEnablePeerAccess");
+      }
+    }
+  }
   const protocol::DispatchArgs args = dispatch_args(shape);
   std::vector<std::byte*> peers;
   for (int rank = 0; rank < shape.num_ranks; ++rank) {
-    blocks_.push_back(std::make_unique<DeviceMemory>(args.op.map.total_bytes));
+    blocks_.push_back(std::make_unique<DeviceMemory>(args.op.map.total_bytes, device(rank)));
     peers.push_back(blocks_.back()->data());
-    locals_.push_back(std::make_unique<DeviceMemory>(args.op.local_map.total_bytes));
+    locals_.push_back(std::make_unique<DeviceMemory>(args.op.local_map.total_bytes, device(rank)));
     locals_.back()->upload(fresh_local(args.op.local_map).data());
-    statuses_.push_back(
-        std::make_unique<DeviceMemory>(static_cast<std::int64_t>(sizeof(cuda::RankStatus))));
+    statuses_.push_back(std::make_unique<DeviceMemory>(
+        static_cast<std::int64_t>(sizeof(cuda::RankStatus)), device(rank)));
   }
-  peers_ = std::make_unique<DeviceMemory>(static_cast<std::int64_t>(peers.size() * sizeof(void*)));
-  peers_->upload(peers.data());
+  for (int rank = 0; rank < shape.num_ranks; ++rank) {
+    peers_.push_back(std::make_unique<DeviceMemory>(
+        static_cast<std::int64_t>(peers.size() * sizeof(void*)), device(rank)));
+    peers_.back()->upload(peers.data());
+  }
   void* timeouts = nullptr;
   const std::size_t bytes = peers.size() * sizeof(machine::TimeoutRecord);
-  check(cudaHostAlloc(&timeouts, bytes, cudaHostAllocMapped), "cudaHostAlloc");
+  check(cudaHostAlloc(&timeouts, bytes, cudaHostAllocMapped | cudaHostAllocPortable),
+        "cudaHostAlloc");
   timeouts_ = new (timeouts) machine::TimeoutRecord[peers.size()];
 }
 GpuRanks::~GpuRanks() { cudaFreeHost(timeouts_); }
 
-cuda::DispatchKernelArgs GpuRanks::args(int rank) const {
+cuda::MachineArgs GpuRanks::machine(int rank) const {
   const auto at = static_cast<std::size_t>(rank);
+  cuda::MachineArgs machine;
+  machine.rank = rank;
+  machine.num_workers = num_workers_;
+  machine.peers = reinterpret_cast<std::byte* const*>(peers_[at]->data());
+  machine.local = blocks_[at]->data();
+  machine.status = reinterpret_cast<cuda::RankStatus*>(statuses_[at]->data());
+  machine.timeout = timeouts_ + rank;  // unified addressing: the device's pointer too
+  machine.timeout_ns = timeout_ns_;
+  return machine;
+}
+
+cuda::DispatchKernelArgs GpuRanks::args(int rank) const {
   cuda::DispatchKernelArgs args;
   args.dispatch = dispatch_args(shape_);
-  args.dispatch.op.local = locals_[at]->data();
-  args.machine.rank = rank;
-  args.machine.num_workers = num_workers_;
-  args.machine.peers = reinterpret_cast<std::byte* const*>(peers_->data());
-  args.machine.local = blocks_[at]->data();
-  args.machine.status = reinterpret_cast<cuda::RankStatus*>(statuses_[at]->data());
-  args.machine.timeout = timeouts_ + rank;  // unified addressing: the device's pointer too
-  args.machine.timeout_ns = timeout_ns_;
+  args.dispatch.op.local = locals_[static_cast<std::size_t>(rank)]->data();
+  args.machine = machine(rank);
   args.machine.shared = cuda::shared_map_of(args.dispatch);
+  return args;
+}
+
+cuda::CombineKernelArgs GpuRanks::combine_args(int rank) const {
+  cuda::CombineKernelArgs args;
+  args.combine = gpu_test::combine_args(shape_);
+  args.combine.op.local = locals_[static_cast<std::size_t>(rank)]->data();
+  args.machine = machine(rank);
+  args.machine.shared = cuda::shared_map_of(args.combine);
   return args;
 }
 
@@ -69,20 +105,21 @@ std::vector<std::byte> GpuRanks::local(int rank) const {
   return copy;
 }
 
-GpuOperation::GpuOperation(const CaseShape& shape, const RankInput& input) : shape_(shape) {
-  const auto given = [](const auto& values) {
+GpuOperation::GpuOperation(const CaseShape& shape, const RankInput& input, int device)
+    : shape_(shape), device_(device) {
+  const auto given = [device](const auto& values) {
     // At least a byte, so that an empty rank has pointers too.
     const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(values[0]));
-    auto memory = std::make_unique<DeviceMemory>(max_of(bytes, std::int64_t{1}));
+    auto memory = std::make_unique<DeviceMemory>(max_of(bytes, std::int64_t{1}), device);
     if (bytes > 0) memory->upload(values.data());
     return memory;
   };
   x_ = given(input.x);
   topk_ = given(input.topk);
   weights_ = given(input.weights);
-  out_x_ = std::make_unique<DeviceMemory>(shape.data_bytes());
-  out_scales_ = std::make_unique<DeviceMemory>(max_of(shape.scale_bytes(), std::int64_t{1}));
-  out_counts_ = std::make_unique<DeviceMemory>(shape.num_experts / shape.num_ranks * 4);
+  out_x_ = std::make_unique<DeviceMemory>(shape.data_bytes(), device);
+  out_scales_ = std::make_unique<DeviceMemory>(max_of(shape.scale_bytes(), std::int64_t{1}), device);
+  out_counts_ = std::make_unique<DeviceMemory>(shape.num_experts / shape.num_ranks * 4, device);
   poison();
 }
 
@@ -90,6 +127,34 @@ void GpuOperation::poison() {
   out_x_->poison();
   out_scales_->poison();
   out_counts_->poison();
+  if (combined_ != nullptr) combined_->poison();
+}
+
+void GpuOperation::give_rows(const std::uint16_t* rows) {
+  rows_ = std::make_unique<DeviceMemory>(shape_.expert_bytes(), device_);
+  if (rows != nullptr) rows_->upload(rows);
+  combined_ = std::make_unique<DeviceMemory>(max_of(shape_.token_bytes(), std::int64_t{1}), device_);
+  combined_->poison();
+}
+
+void GpuOperation::give_rows_of(const GpuOperation& other) {
+  give_rows(nullptr);
+  check(cudaMemcpy(rows_->data(), other.rows_->data(), static_cast<std::size_t>(rows_->bytes()),
+                   cudaMemcpyDeviceToDevice),
+        "cudaMemcpy");
+}
+
+void GpuOperation::bind(protocol::CombineArgs& args) const {
+  args.topk.idx = topk_->data();
+  args.weights = reinterpret_cast<const float*>(weights_->data());
+  args.x = reinterpret_cast<const std::uint16_t*>(rows_->data());
+  args.out = reinterpret_cast<std::uint16_t*>(combined_->data());
+}
+
+std::vector<std::uint16_t> GpuOperation::combined() const {
+  std::vector<std::uint16_t> copy(static_cast<std::size_t>(combined_->bytes() / 2));
+  if (shape_.num_tokens > 0) combined_->download(copy.data());
+  return copy;
 }
 
 void GpuOperation::bind(protocol::DispatchArgs& args) const {

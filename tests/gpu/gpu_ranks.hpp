@@ -1,4 +1,5 @@
-// Several ranks on one GPU, in one process: their blocks are plain pointers to each other.
+// Several ranks in one process, on one GPU or on several: their blocks are plain pointers to each
+// other.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,14 +8,14 @@
 #include <vector>
 
 #include "backend/cuda/kernels.hpp"
-#include "gpu/dispatch_case.hpp"
+#include "gpu/role_case.hpp"
 
 namespace braid::gpu_test {
 
-// Zeroed device memory.
+// Zeroed memory of a device.
 class DeviceMemory {
  public:
-  explicit DeviceMemory(std::int64_t bytes);
+  explicit DeviceMemory(std::int64_t bytes, int device = 0);
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -33,37 +34,50 @@ class DeviceMemory {
 // What the ranks keep from one operation to the next.
 class GpuRanks {
  public:
-  GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns);
+  // Rank r is on device r % num_devices.
+  GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns, int num_devices = 1);
   ~GpuRanks();
   GpuRanks(const GpuRanks&) = delete;
   GpuRanks& operator=(const GpuRanks&) = delete;
 
-  // Its dispatch has no input and no output yet.
+  int device(int rank) const { return rank % num_devices_; }
+  // Without input and output yet.
   cuda::DispatchKernelArgs args(int rank) const;
+  cuda::CombineKernelArgs combine_args(int rank) const;
   const machine::TimeoutRecord& timeout(int rank) const { return timeouts_[rank]; }
   // As the device sees it, after cudaDeviceSynchronize.
   std::vector<std::byte> local(int rank) const;
   int num_ranks() const { return shape_.num_ranks; }
 
  private:
+  cuda::MachineArgs machine(int rank) const;
+
   CaseShape shape_;
   int num_workers_;
   std::int64_t timeout_ns_;
+  int num_devices_;
   std::vector<std::unique_ptr<DeviceMemory>> blocks_, locals_, statuses_;
-  std::unique_ptr<DeviceMemory> peers_;
+  std::vector<std::unique_ptr<DeviceMemory>> peers_;
   machine::TimeoutRecord* timeouts_ = nullptr;
 };
 
 // One operation's input and output at one rank.
 class GpuOperation {
  public:
-  GpuOperation(const CaseShape& shape, const RankInput& input);
+  GpuOperation(const CaseShape& shape, const RankInput& input, int device = 0);
   void poison();
   void bind(protocol::DispatchArgs& args) const;
+  // The experts' outputs, and room for the combined tokens.
+  void give_rows(const std::uint16_t* rows);
+  void give_rows_of(const GpuOperation& other);
+  void bind(protocol::CombineArgs& args) const;
+  std::vector<std::uint16_t> combined() const;
   RankOutput output(const GpuRanks& ranks, int rank) const;
 
  private:
   CaseShape shape_;
+  int device_;
+  std::unique_ptr<DeviceMemory> rows_, combined_;
   std::unique_ptr<DeviceMemory> x_, topk_, weights_, out_x_, out_scales_, out_counts_;
 };
 

@@ -25,11 +25,16 @@ struct CombineKernelArgs {
 SharedMap shared_map_of(const protocol::DispatchArgs& args);
 SharedMap shared_map_of(const protocol::CombineArgs& args);
 
+// Each takes the block roles where they do that operation (block_kernels.hpp), else the generic ones:
+// layout and flags are the same, so that ranks and phases need not agree.
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream);
-// Both, by the same blocks: all of them must be resident at once, on this and on every peer's GPU.
+// Both, of the only round, by the same blocks: all of them must be resident at once, on this and on
+// every peer's GPU.
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream);
 void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream);
+// As launch_dispatch; a launch for each phase where only the generic roles do the operation.
+void launch_combine(const CombineKernelArgs& args, cudaStream_t stream);
 
 }  // namespace braid::cuda

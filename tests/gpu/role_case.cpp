@@ -1,9 +1,10 @@
-#include "gpu/dispatch_case.hpp"
+#include "gpu/role_case.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <random>
 
 #include "backend/cpu/roles.hpp"
@@ -49,19 +50,23 @@ layout::BufferShape CaseShape::buffer() const {
   buffer.hidden = hidden;
   buffer.top_k = top_k;
   buffer.max_rounds = rounds;
+  buffer.handle_slots = handle_slots;
   buffer.per_expert_copies = per_expert;
   buffer.widest_dispatch = format;
   return buffer;
 }
 
+std::int64_t CaseShape::num_rows() const {
+  return num_experts / num_ranks * buffer().row_capacity();
+}
 std::int64_t CaseShape::data_bytes() const {
-  return num_experts / num_ranks * buffer().row_capacity() *
-         codec::dispatch_data_bytes(format, hidden);
+  return num_rows() * codec::dispatch_data_bytes(format, hidden);
 }
 std::int64_t CaseShape::scale_bytes() const {
-  return num_experts / num_ranks * buffer().row_capacity() *
-         codec::dispatch_scale_bytes(format, hidden);
+  return num_rows() * codec::dispatch_scale_bytes(format, hidden);
 }
+std::int64_t CaseShape::expert_bytes() const { return num_rows() * hidden * 2; }
+std::int64_t CaseShape::token_bytes() const { return std::int64_t{num_tokens} * hidden * 2; }
 
 std::vector<RankInput> make_inputs(const CaseShape& shape) {
   std::vector<RankInput> inputs(static_cast<std::size_t>(shape.num_ranks));
@@ -98,6 +103,32 @@ protocol::DispatchArgs dispatch_args(const CaseShape& shape) {
   return args;
 }
 
+protocol::CombineArgs combine_args(const CaseShape& shape) {
+  const protocol::DispatchArgs dispatch = dispatch_args(shape);
+  protocol::CombineArgs args;
+  args.op = dispatch.op;
+  args.experts = {shape.num_experts, shape.num_ranks, shape.rounds};
+  args.topk = dispatch.topk;
+  args.format = shape.combine_format;
+  args.at_expert_rank = shape.at_expert_rank;
+  return args;
+}
+
+std::vector<std::uint16_t> expert_rows(const CaseShape& shape, int rank) {
+  // A pool of random values, copied from another place for each row.
+  std::mt19937 random(shape.seed + 1000 + static_cast<std::uint32_t>(rank));
+  std::normal_distribution<float> normal(0.0F, 0.2F);
+  const auto hidden = static_cast<std::size_t>(shape.hidden);
+  std::vector<std::uint16_t> pool(64 * hidden + 4096);
+  for (std::uint16_t& value : pool) value = codec::float_to_bf16(normal(random));
+  std::vector<std::uint16_t> rows(static_cast<std::size_t>(shape.expert_bytes() / 2));
+  for (std::size_t row = 0; row * hidden < rows.size(); ++row) {
+    const std::size_t from = random() % (pool.size() - hidden);
+    std::memcpy(rows.data() + row * hidden, pool.data() + from, hidden * 2);
+  }
+  return rows;
+}
+
 std::vector<std::byte> fresh_local(const layout::LocalMap& map) {
   std::vector<std::byte> local(static_cast<std::size_t>(map.total_bytes));
   for (int rank = 0; rank < map.shape.num_ranks; ++rank) {
@@ -107,7 +138,35 @@ std::vector<std::byte> fresh_local(const layout::LocalMap& map) {
   return local;
 }
 
-std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<RankInput>& inputs) {
+namespace {
+
+void combine_on_cpu(const CaseShape& shape, const std::vector<RankInput>& inputs,
+                    const std::vector<const std::uint16_t*>& rows,
+                    const std::vector<std::unique_ptr<cpu::RankContext>>& contexts,
+                    std::vector<RankOutput>& outputs) {
+  std::vector<protocol::CombineArgs> args(outputs.size(), combine_args(shape));
+  for (std::size_t r = 0; r < args.size(); ++r) {
+    outputs[r].combined.resize(static_cast<std::size_t>(shape.token_bytes() / 2));
+    args[r].op.local = outputs[r].local.data();
+    args[r].topk.idx = inputs[r].topk.data();
+    args[r].weights = inputs[r].weights.data();
+    args[r].x = rows[r];
+    args[r].out = outputs[r].combined.data();
+  }
+  for (int round = 0; round < shape.rounds; ++round) {
+    for (std::size_t r = 0; r < args.size(); ++r) {
+      cpu::run_combine_send(*contexts[r], args[r], round, 0, 1);
+    }
+  }
+  for (std::size_t r = 0; r < args.size(); ++r) {
+    cpu::run_combine_receive(*contexts[r], args[r], 0, 1);
+  }
+}
+
+}  // namespace
+
+std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<RankInput>& inputs,
+                                  const std::vector<const std::uint16_t*>& rows) {
   const auto ranks = static_cast<std::size_t>(shape.num_ranks);
   protocol::DispatchArgs common = dispatch_args(shape);
   std::vector<std::vector<std::byte>> blocks(ranks);
@@ -145,6 +204,7 @@ std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<Rank
       cpu::run_dispatch_receive(*contexts[r], args[r], round, 0, 1);
     }
   }
+  if (!rows.empty()) combine_on_cpu(shape, inputs, rows, contexts, outputs);
   return outputs;
 }
 
@@ -169,17 +229,30 @@ std::string difference(const CaseShape& shape, const RankOutput& got, const Rank
   };
   const int num_local = shape.num_experts / shape.num_ranks;
   compare("expert counts", map.expert_count(0, 0), num_local * std::int64_t{4});
-  compare("terms counts", map.terms_count(0, 0), shape.num_ranks * std::int64_t{4});
   for (int expert = 0; expert < num_local && found.empty(); ++expert) {
     compare("origins", map.origin(0, expert, 0),
             expected.counts[static_cast<std::size_t>(expert)] *
                 static_cast<std::int64_t>(sizeof(layout::RowOrigin)));
   }
-  for (int source = 0; source < shape.num_ranks && found.empty(); ++source) {
-    std::uint32_t terms = 0;
-    std::memcpy(&terms, bytes(expected.local, map.terms_count(0, source)), 4);
-    compare("terms", map.term(0, source, 0),
-            terms * static_cast<std::int64_t>(sizeof(layout::SumTerm)));
+  // A term is there when its epoch is the dispatch's; others are left from earlier ones.
+  const auto terms_of = [&](const std::vector<std::byte>& local) {
+    std::vector<layout::SumTerm> terms(static_cast<std::size_t>(shape.num_ranks) *
+                                       static_cast<std::size_t>(map.terms_per_source()));
+    std::memcpy(terms.data(), bytes(local, map.term(0, 0, 0)),
+                terms.size() * sizeof(layout::SumTerm));
+    std::uint32_t dispatched = 0;
+    std::memcpy(&dispatched, bytes(local, map.record(0)), 4);
+    for (layout::SumTerm& term : terms) {
+      term = term.epoch == dispatched ? term : layout::SumTerm{};
+      term.epoch = term.epoch == 0 ? 0 : 1;
+    }
+    return terms;
+  };
+  if (found.empty()) {
+    const auto mine = terms_of(got.local), theirs = terms_of(expected.local);
+    found = first_difference("terms", reinterpret_cast<const std::uint8_t*>(mine.data()),
+                             reinterpret_cast<const std::uint8_t*>(theirs.data()),
+                             static_cast<std::int64_t>(mine.size() * sizeof(layout::SumTerm)));
   }
   return found;
 }

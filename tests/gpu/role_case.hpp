@@ -1,4 +1,4 @@
-// A dispatch between ranks: its input by rank, and what the CPU backend makes of it.
+// A dispatch between ranks and its combine: input by rank, and what the CPU machine makes of it.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,17 @@ struct CaseShape {
   bool per_expert = false;
   DispatchFormat format = DispatchFormat::kFp8;
   Routing routing = Routing::kRandom;
+  bool at_expert_rank = true;  // combine
+  CombineFormat combine_format = CombineFormat::kBf16;
+  int handle_slots = 1;
   std::uint32_t seed = 1;
 
   layout::BufferShape buffer() const;
   std::int64_t data_bytes() const;   // of out_x
   std::int64_t scale_bytes() const;  // of out_scales
+  std::int64_t num_rows() const;     // of the experts, at a rank
+  std::int64_t expert_bytes() const;  // of their outputs
+  std::int64_t token_bytes() const;  // of a rank's tokens
 };
 
 struct RankInput {
@@ -40,7 +46,8 @@ struct RankInput {
 struct RankOutput {
   std::vector<std::byte> x, scales;
   std::vector<std::int32_t> counts;
-  std::vector<std::byte> local;  // the local block
+  std::vector<std::byte> local;         // the local block
+  std::vector<std::uint16_t> combined;  // where combine was asked for
 };
 
 inline constexpr int kPoison = 0xa5;
@@ -49,11 +56,17 @@ std::vector<RankInput> make_inputs(const CaseShape& shape);
 
 // Arguments without pointers.
 protocol::DispatchArgs dispatch_args(const CaseShape& shape);
+protocol::CombineArgs combine_args(const CaseShape& shape);
 
-// All ranks' dispatch on the CPU machine, one after another.
-std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<RankInput>& inputs);
+// A rank's experts' outputs, for every row that there may be.
+std::vector<std::uint16_t> expert_rows(const CaseShape& shape, int rank);
 
-// Empty where they are the same; else the first difference, in words.
+// All ranks' dispatch on the CPU machine, one after another; and, given each rank's experts'
+// outputs, their combine.
+std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<RankInput>& inputs,
+                                  const std::vector<const std::uint16_t*>& rows = {});
+
+// Of a dispatch: empty where they are the same; else the first difference, in words.
 std::string difference(const CaseShape& shape, const RankOutput& got, const RankOutput& expected);
 
 // A local block with every rank active.

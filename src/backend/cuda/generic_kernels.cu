@@ -1,11 +1,11 @@
-#include "backend/cuda/kernels.hpp"
+#include "backend/cuda/generic_kernels.hpp"
 
 #include "backend/cuda/launch.hpp"
 #include "backend/cuda/machine.cuh"
 #include "protocol/combine.hpp"
 #include "protocol/dispatch_both.hpp"
 
-namespace braid::cuda {
+namespace braid::cuda::generic {
 namespace {
 
 constexpr int kMostThreads = kMostWarps * kWarpLanes;
@@ -67,4 +67,4 @@ void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream) 
   launch(combine_receive_kernel, shape_of(args.machine, Residency::kAny, stream), args);
 }
 
-}  // namespace braid::cuda
+}  // namespace braid::cuda::generic

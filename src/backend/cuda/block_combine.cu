@@ -1,0 +1,74 @@
+#include "backend/cuda/block_combine.cuh"
+
+#include "backend/cuda/block_kernels.hpp"
+#include "backend/cuda/block_launch.hpp"
+
+namespace braid::cuda::block {
+namespace {
+
+extern __shared__ __align__(kSharedAlignment) std::byte combine_memory[];
+
+template <bool kAtExpertRank, int kUnits>
+__global__ void __launch_bounds__(kBlockThreads, 1)
+    send_kernel(const __grid_constant__ CombineKernelArgs args) {
+  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).send();
+}
+
+template <bool kAtExpertRank, int kUnits>
+__global__ void __launch_bounds__(kBlockThreads, 1)
+    receive_kernel(const __grid_constant__ CombineKernelArgs args) {
+  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).receive();
+}
+
+template <bool kAtExpertRank, int kUnits>
+__global__ void __launch_bounds__(kBlockThreads, 1)
+    both_kernel(const __grid_constant__ CombineKernelArgs args) {
+  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).both();
+}
+
+using Kernel = void (*)(CombineKernelArgs);
+
+struct Kernels {
+  Kernel expert_rank[kMostUnits], token_rank[kMostUnits];
+  Kernel of(const protocol::CombineArgs& args) const {
+    const int units = takes_two_units(args.op.map.shape.hidden) ? 1 : 0;
+    return args.at_expert_rank ? expert_rank[units] : token_rank[units];
+  }
+};
+constexpr Kernels kSends{{send_kernel<true, 1>, send_kernel<true, 2>},
+                         {send_kernel<false, 1>, send_kernel<false, 2>}};
+constexpr Kernels kReceives{{receive_kernel<true, 1>, receive_kernel<true, 2>},
+                            {receive_kernel<false, 1>, receive_kernel<false, 2>}};
+constexpr Kernels kBoths{{both_kernel<true, 1>, both_kernel<true, 2>},
+                         {both_kernel<false, 1>, both_kernel<false, 2>}};
+
+std::int64_t shared_bytes(const protocol::CombineArgs& args) {
+  return CombineBlockMap::of(args.experts.num_ranks, 2 * std::int64_t{args.op.map.shape.hidden},
+                             args.at_expert_rank ? kRingRows : kCopyRows)
+      .bytes;
+}
+
+void launch_kernel(Kernel kernel, const CombineKernelArgs& args, Residency residency,
+                   cudaStream_t stream) {
+  launch(kernel, shape_of(args.machine, shared_bytes(args.combine), residency, stream), args);
+}
+
+}  // namespace
+
+bool takes(const protocol::CombineArgs& args) {
+  return args.experts.num_rounds == 1 && args.format == CombineFormat::kBf16 &&
+         args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
+         is_aligned(args.out) && shared_bytes(args) <= kSharedLimit;
+}
+
+void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {
+  launch_kernel(kSends.of(args.combine), args, Residency::kAny, stream);
+}
+void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream) {
+  launch_kernel(kReceives.of(args.combine), args, Residency::kAny, stream);
+}
+void launch_combine(const CombineKernelArgs& args, cudaStream_t stream) {
+  launch_kernel(kBoths.of(args.combine), args, Residency::kAll, stream);
+}
+
+}  // namespace braid::cuda::block

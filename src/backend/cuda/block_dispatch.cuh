@@ -1,0 +1,539 @@
+// Dispatch's whole role for blocks of a GPU: one round, one copy a rank. Layout, flags and what they
+// promise are those of src/protocol; the work is shared out for this machine.
+//
+// A block has a few tokens. Fifteen warps hold a token's channels in registers, encode it into
+// shared memory, and go on to the next; the sending warp plans it meanwhile, sends it as bulk copies
+// and raises its flags when they have arrived, up to kTurns tokens later. Where both phases are one
+// launch, the block's own rows go from there to its own rank's experts: they cross no slot.
+#pragma once
+
+#include "backend/cuda/block.cuh"
+#include "backend/cuda/block_maps.hpp"
+#include "backend/cuda/kernels.hpp"
+
+namespace braid::cuda {
+
+template <bool kFp8, int kUnits>
+class DispatchBlock {
+ public:
+  __device__ DispatchBlock(const DispatchKernelArgs& args, std::byte* shared, int worker)
+      : a_(args.dispatch),
+        place_(args.machine, args.dispatch.op, worker),
+        shared_(shared),
+        shape_(layout::MessageShape::of(a_.format, a_.op.map.shape.hidden)),
+        map_(DispatchBlockMap::of(a_.rules.experts.num_experts, a_.rules.experts.num_ranks,
+                                  a_.topk.k, shape_.payload_bytes(), kRingRows)),
+        tokens_(share_of(a_.topk.num_tokens, worker, args.machine.num_workers)) {}
+
+  __device__ void send() {
+    keeps_own_ = false;
+    send_messages();
+    __syncthreads();
+    if (!place_.sends() || !place_.is_last(layout::Phase::kDispatchSend)) return;
+    store_epochs();
+  }
+
+  __device__ void receive() {
+    keeps_own_ = false;
+    read_ranks();
+    epoch_ = protocol::record_of(a_.op).dispatch_epoch;
+    depth_ = protocol::depth_of(a_.op, epoch_);
+    __syncthreads();
+    receive_messages();
+    if (!place_.sends()) return;
+    end_receive(false);
+  }
+
+  // All blocks of all ranks are resident.
+  __device__ void both() {
+    keeps_own_ = ceil_div(a_.topk.num_tokens, place_.machine.num_workers) <= kRingRows;
+    send_messages();
+    receive_messages();
+    if (!place_.sends()) return;
+    end_receive(true);
+  }
+
+ private:
+  using Placement = layout::Placement;
+  static constexpr int kAhead = 4 / kUnits;  // tokens whose channels are on their way
+
+  // A lane's choice of a token: where its message goes, if it leads one.
+  struct Plan {
+    std::byte* message = nullptr;
+    Word* flag = nullptr;
+  };
+  struct Choice {
+    int expert = -1;
+    float weight = 0.0F;
+  };
+
+  template <class T>
+  __device__ T* at(std::int64_t offset) const {
+    return reinterpret_cast<T*>(shared_ + offset);
+  }
+  __device__ std::uint32_t* active() const { return at<std::uint32_t>(map_.active); }
+  __device__ std::byte* peer(int rank) const { return at<std::byte*>(map_.peers)[rank]; }
+  __device__ std::byte* ring(int row) const { return shared_ + map_.ring + row * map_.row_bytes; }
+  __device__ int num_local() const { return a_.rules.experts.num_local(); }
+  __device__ int num_ranks() const { return a_.rules.experts.num_ranks; }
+  __device__ std::int64_t* waited(int peer) const {
+    return a_.waited_ns == nullptr ? nullptr : a_.waited_ns + peer;
+  }
+  __device__ bool failed() const { return *at<volatile std::uint32_t>(map_.failed) != 0; }
+  __device__ void note(bool missed) {
+    if (missed) ptx::red_or_relaxed_cta_shared_u32(at<std::uint32_t>(map_.failed), 1);
+  }
+
+  __device__ void read_ranks() {
+    const auto* active_ranks =
+        reinterpret_cast<const std::uint32_t*>(a_.op.local + a_.op.local_map.active.offset);
+    for (int rank = place_.thread; rank < num_ranks(); rank += kBlockThreads) {
+      active()[rank] = active_ranks[rank];
+      at<std::byte*>(map_.peers)[rank] = place_.machine.peers[rank];
+    }
+    if (place_.thread == 0) *at<std::uint32_t>(map_.failed) = 0;
+  }
+
+  __device__ void load_token(Channels<kUnits>& x, std::int64_t token) const {
+    const int hidden = a_.op.map.shape.hidden;
+    load_channels(x, a_.x + token * hidden, hidden);
+  }
+  __device__ Choice load_choice(std::int64_t token) const {
+    Choice choice;
+    if (place_.lane >= a_.topk.k || token >= tokens_.end) return choice;
+    choice.expert = a_.topk.expert(token, place_.lane);
+    if (a_.weights != nullptr) choice.weight = a_.weights[token * a_.topk.k + place_.lane];
+    return choice;
+  }
+
+  // All of the send but its end.
+  __device__ void send_messages() {
+    // What takes longest comes first: the rows' channels are on their way while routes are counted.
+    Channels<kUnits> x[kAhead];
+    Choice next;
+    if (place_.sends()) {
+      next = load_choice(tokens_.begin);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (tokens_.begin + i < tokens_.end) load_token(x[i], tokens_.begin + i);
+      }
+    }
+    epoch_ = protocol::state_of(a_.op).epoch + 1;
+    depth_ = protocol::depth_of(a_.op, epoch_);
+    const auto counters = static_cast<int>((map_.before_messages - map_.total_rows) / 4);
+    for (int i = place_.thread; i < counters + num_ranks(); i += kBlockThreads) {
+      at<std::uint32_t>(map_.total_rows)[i] = 0;
+    }
+    read_ranks();
+    __syncthreads();
+    count_routes();
+    if (place_.sends()) {
+      note(place_.await_depth(epoch_, depth_, machine::Operation::kDispatchSend, active(),
+                              a_.waited_ns));
+    }
+    __syncthreads();
+    if (failed()) return;
+    post_notices();
+    send_tokens(x, next);
+  }
+
+  // Several tokens a warp at a time, a choice a lane.
+  __device__ void count_routes() {
+    const int k = a_.topk.k;
+    const bool all = place_.worker < num_ranks();  // this block posts notices
+    const auto first = static_cast<int>(tokens_.begin);
+    const int end = all ? a_.topk.num_tokens : first;
+    const int per_warp = kWarpLanes / k;
+    const int sub = place_.lane / k;
+    const int choice = place_.lane - sub * k;
+    constexpr int kPasses = 2;  // loads in flight: 128 tokens with eight choices take one pass
+    const int step = kBlockWarps * per_warp;
+    for (int base = place_.warp * per_warp; base < end; base += kPasses * step) {
+      int experts[kPasses];
+#pragma unroll
+      for (int i = 0; i < kPasses; ++i) {
+        const int token = base + i * step + sub;
+        const bool exists = sub < per_warp && token < end;
+        experts[i] = exists ? a_.topk.expert(token, choice) : -1;
+      }
+#pragma unroll
+      for (int i = 0; i < kPasses; ++i) {
+        if (base + i * step >= end) break;
+        count_choice(experts[i], sub, all, base + i * step + sub < first);
+      }
+    }
+  }
+
+  // Rows once for each expert that the token names, messages once for each rank.
+  __device__ void count_choice(int expert, int sub, bool all, bool earlier) {
+    const bool exists = expert >= 0;
+    const int rank = exists ? expert / num_local() : -1;
+    const unsigned below = (1u << place_.lane) - 1;
+    const unsigned token = __match_any_sync(kAllLanes, sub);
+    const unsigned same = __match_any_sync(kAllLanes, expert) & token;
+    const unsigned together = __match_any_sync(kAllLanes, rank) & token;
+    if (!exists) return;
+    if ((same & below) == 0) {
+      if (all) count(map_.total_rows, expert);
+      if (earlier) count(map_.before_rows, expert);
+    }
+    if ((together & below) == 0) {
+      if (all) count(map_.total_messages, rank);
+      if (earlier) count(map_.before_messages, rank);
+    }
+  }
+  __device__ void count(std::int64_t counters, int i) {
+    ptx::red_add_relaxed_cta_shared_u32(at<std::uint32_t>(counters) + i, 1);
+  }
+
+  // A word is its own flag. The signal says only that this rank has come this far: each message has
+  // a flag of its own.
+  __device__ void post_notices() {
+    const int me = place_.rank();
+    for (int step = place_.worker; step < num_ranks(); step += place_.machine.num_workers) {
+      const int to = (me + step) % num_ranks();
+      if (active()[to] == 0) continue;
+      std::byte* block = peer(to);
+      const auto post = [&](std::int64_t offset, std::uint32_t value) {
+        ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(block + offset),
+                                layout::make_word(epoch_, value));
+      };
+      for (int i = place_.thread; i < num_local() + 2; i += kBlockThreads) {
+        if (i < num_local()) {
+          post(a_.op.map.count_word(depth_, me, i),
+               at<std::uint32_t>(map_.total_rows)[to * num_local() + i]);
+        } else if (i == num_local()) {
+          post(a_.op.map.messages_word(depth_, me, 0), at<std::uint32_t>(map_.total_messages)[to]);
+        } else {
+          post(a_.op.map.signal_flag(layout::Signal::kDispatch, depth_, me, 0), 0);
+        }
+      }
+    }
+  }
+
+  __device__ void send_tokens(Channels<kUnits> (&x)[kAhead], Choice next) {
+    const auto count = static_cast<int>(tokens_.size());
+    SentRows sent(epoch_);
+    for (int base = 0; base < count; base += kAhead) {
+#pragma unroll
+      for (int turn = 0; turn < kAhead; ++turn) {
+        const int i = base + turn;
+        if (i >= count) break;
+        const std::int64_t token = tokens_.begin + i;
+        std::byte* row = ring(i % kRingRows);
+        Plan plan;
+        if (place_.sends()) {
+          const Choice choice = next;
+          next = load_choice(token + 1);
+          plan = plan_token(choice, token, i);
+        } else {
+          encode(x[turn], row);
+          if (i + kAhead < count) load_token(x[turn], token + kAhead);
+          ptx::fence_proxy_async_shared_cta();
+        }
+        __syncthreads();
+        if (!place_.sends()) continue;
+        if (plan.message != nullptr) {
+          const auto bytes = static_cast<std::uint32_t>(shape_.payload_bytes());
+          ptx::bulk_copy_shared_to_global(plan.message, row, bytes);
+        }
+        // The row that is encoded next takes the place of one that was sent kTurns before this one.
+        sent.add(plan.flag);
+      }
+    }
+    if (place_.sends()) sent.finish();
+  }
+
+  __device__ void encode(const Channels<kUnits>& x, std::byte* row) const {
+    const int hidden = a_.op.map.shape.hidden;
+    if constexpr (kFp8) {
+      encode_channels(a_.format, x, hidden, row, row + shape_.scales_at);
+      // What pads the scales: zeros in the last packed word, and up to the header.
+      const int used = static_cast<int>(shape_.scales_at) +
+                       (a_.format == DispatchFormat::kFp8Ue8m0 ? 1 : 4) * (hidden / kScaleGroup);
+      if (used + place_.thread < shape_.header_at) row[used + place_.thread] = std::byte{0};
+    } else {
+      store_channels(x, row, hidden);
+    }
+  }
+
+  // Places of one token's rows, and the headers and placements of its messages, which go ahead of
+  // the row.
+  __device__ Plan plan_token(const Choice& choice, std::int64_t token, int i) {
+    Plan plan;
+    const int expert = choice.expert;
+    const bool exists = expert >= 0;
+    const int rank = exists ? expert / num_local() : -1;
+    const unsigned same = __match_any_sync(kAllLanes, expert);
+    const unsigned together = __match_any_sync(kAllLanes, rank);
+    const unsigned below = (1u << place_.lane) - 1;
+    auto* rows = at<std::uint32_t>(map_.before_rows);
+    auto* messages = at<std::uint32_t>(map_.before_messages);
+    const std::uint32_t row = exists ? rows[expert] : 0;
+    const std::uint32_t slot = exists ? messages[rank] : 0;
+    __syncwarp();
+    const bool own = keeps_own_ && rank == place_.rank();
+    if (keeps_own_ && __ballot_sync(kAllLanes, own) == 0 && place_.lane == 0) {
+      at<std::uint32_t>(map_.own_counts)[i] = 0;
+    }
+    if (!exists) return plan;
+    const bool repeats = (same & below) != 0;
+    const bool leads = (together & below) == 0;
+    if (!repeats) rows[expert] = row + 1;
+    if (leads) messages[rank] = slot + 1;
+    if (active()[rank] == 0) return plan;
+    const int position = __popc(together & below);
+    const uint4 placement{Placement::pack(expert - rank * num_local(), place_.lane, repeats), row,
+                          __float_as_uint(choice.weight), 0};
+    if (own) {
+      at<uint4>(map_.own)[i * a_.topk.k + position] = placement;
+      if (leads) at<std::uint32_t>(map_.own_counts)[i] = __popc(together);
+      return plan;
+    }
+    std::byte* message = peer(rank) + a_.op.map.message(depth_, place_.rank(), slot);
+    reinterpret_cast<uint4*>(message + shape_.placements_at)[position] = placement;
+    if (leads) {
+      *reinterpret_cast<uint4*>(message + shape_.header_at) = {
+          static_cast<std::uint32_t>(token), static_cast<std::uint32_t>(__popc(together)), 0, 0};
+      plan.message = message;
+      plan.flag = reinterpret_cast<Word*>(
+          peer(rank) + a_.op.map.arrived_flag(depth_, place_.rank(), slot));
+    }
+    return plan;
+  }
+
+  // All of the receive but its end. Ends with the block's reads behind kReadBarrier.
+  __device__ void receive_messages() {
+    if (!failed()) read_notices();
+    __syncthreads();
+    const bool reads = !failed();
+    if (reads) {
+      count_first_rows();
+      __syncthreads();
+      if (!place_.sends()) {
+        if (keeps_own_) place_own();
+        place_messages();
+        return;
+      }
+    } else if (!place_.sends()) {
+      ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+      return;
+    }
+    ptx::barrier_cta_sync(kReadBarrier, kBlockThreads);
+  }
+
+  __device__ void read_notices() {
+    const int words = num_local() + 1;  // rows of each expert, messages
+    for (int i = place_.thread; i < num_ranks() * words; i += kBlockThreads) {
+      const int source = i / words;
+      const int word = i - source * words;
+      std::uint32_t value = 0;
+      if (active()[source] != 0) {
+        const std::int64_t offset = word < num_local()
+                                        ? a_.op.map.count_word(depth_, source, word)
+                                        : a_.op.map.messages_word(depth_, source, 0);
+        const auto result = place_.flags.wait(
+            place_.word(offset), epoch_, {machine::Operation::kDispatchReceive, 0, source},
+            waited(source));
+        note(!result.reached);
+        value = layout::value_of(result.seen);
+      }
+      if (word < num_local()) {
+        at<std::uint32_t>(map_.first_rows)[source * num_local() + word] = value;
+      } else {
+        at<std::uint32_t>(map_.messages)[source] = value;
+      }
+    }
+  }
+
+  __device__ void count_first_rows() {
+    for (int expert = place_.thread; expert < num_local(); expert += kBlockThreads) {
+      std::uint32_t rows = 0;
+      for (int source = 0; source < num_ranks(); ++source) {
+        std::uint32_t& first = at<std::uint32_t>(map_.first_rows)[source * num_local() + expert];
+        const std::uint32_t count = first;
+        first = rows;
+        rows += count;
+      }
+      if (place_.worker > 0) continue;
+      *reinterpret_cast<std::uint32_t*>(
+          a_.op.local + a_.op.local_map.expert_count(a_.op.handle_slot, expert)) = rows;
+      a_.out_counts[expert] = static_cast<std::int32_t>(rows);
+      if (a_.received_total != nullptr) a_.received_total[expert] += rows;
+    }
+  }
+
+  // A message as a warp places a part of it: `part` of `parts`.
+  struct Incoming {
+    const std::byte* row = nullptr;
+    std::uint32_t token = 0;
+    int source = 0;
+    int count = 0;        // of placements
+    Placement placement;  // this lane's, where there is one
+    int part = 0, parts = 1;
+  };
+
+  __device__ static Placement placement_of(const uint4& words) {
+    return {words.x, words.y, __uint_as_float(words.z), 0};
+  }
+
+  __device__ void place_own() {
+    const auto count = static_cast<int>(tokens_.size());
+    for (int i = 0; i < count; ++i) {
+      Incoming in;
+      in.row = ring(i);
+      in.token = static_cast<std::uint32_t>(tokens_.begin + i);
+      in.source = place_.rank();
+      in.count = static_cast<int>(at<std::uint32_t>(map_.own_counts)[i]);
+      if (in.count == 0) continue;
+      if (place_.lane < in.count) {
+        in.placement = placement_of(at<const uint4>(map_.own)[i * a_.topk.k + place_.lane]);
+      }
+      in.part = place_.warp;
+      in.parts = kRowWarps;
+      place(in, false);
+    }
+  }
+
+  __device__ void place_messages() {
+    int total = 0;
+    for (int source = 0; source < num_ranks(); ++source) total += messages_of(source);
+    // The more messages, the fewer warps share one.
+    const int warps = place_.machine.num_workers * kRowWarps;
+    int parts = 16;
+    while (parts > 1 && total * parts > warps) parts /= 2;
+    const int items = total * parts;
+    // Neighboring parts go to different blocks: few messages use all of them.
+    int item = place_.warp * place_.machine.num_workers + place_.worker;
+    bool arrived = false;
+    for (; item < items; item += warps) {
+      Incoming in;
+      in.part = item & (parts - 1);
+      in.parts = parts;
+      int slot = item / parts;
+      for (; slot >= messages_of(in.source); ++in.source) slot -= messages_of(in.source);
+      bool reached = true;
+      if (place_.lane == 0) {
+        reached = place_.flags
+                      .wait(place_.word(a_.op.map.arrived_flag(depth_, in.source, slot)), epoch_,
+                            {machine::Operation::kDispatchReceive, 0, in.source}, waited(in.source))
+                      .reached;
+      }
+      if (__shfl_sync(kAllLanes, static_cast<int>(reached), 0) == 0) {
+        note(true);
+        break;
+      }
+      __syncwarp();
+      in.row = place_.machine.local + a_.op.map.message(depth_, in.source, slot);
+      const auto header = *reinterpret_cast<const uint4*>(in.row + shape_.header_at);
+      const uint4 placed = place_.lane < a_.topk.k
+                               ? reinterpret_cast<const uint4*>(in.row + shape_.placements_at)
+                                     [place_.lane]
+                               : uint4{};
+      in.token = header.x;
+      in.count = static_cast<int>(header.y);
+      in.placement = placement_of(placed);
+      arrived = item + warps >= items;
+      place(in, arrived);
+    }
+    if (!arrived) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+  }
+  // That come by way of a slot.
+  __device__ int messages_of(int source) const {
+    if (keeps_own_ && source == place_.rank()) return 0;
+    return static_cast<int>(at<std::uint32_t>(map_.messages)[source]);
+  }
+
+  // A part of a message into its rows. `last`: the block's reads are over with this part's.
+  __device__ void place(const Incoming& in, bool last) {
+    constexpr int kVectors = 4;
+    std::int64_t row_idx = 0;
+    bool writes = false;
+    if (place_.lane < in.count) {
+      row_idx = keep_tables(in);
+      writes = !in.placement.repeat();
+    }
+    const unsigned writers = __ballot_sync(kAllLanes, writes);
+    const auto vectors = static_cast<int>(shape_.data_bytes / 16);
+    const auto words = static_cast<int>(shape_.scale_bytes / 4);
+    const int step = in.parts * kWarpLanes;
+    const int first = in.part * kWarpLanes;
+    if (first >= vectors && last) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+    for (int base = first; base < vectors; base += kVectors * step) {
+      uint4 data[kVectors];
+      std::uint32_t scales[kVectors];
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        const int at = base + i * step + place_.lane;
+        if (at < vectors) data[i] = reinterpret_cast<const uint4*>(in.row)[at];
+        if (at < words) {
+          scales[i] = reinterpret_cast<const std::uint32_t*>(in.row + shape_.scales_at)[at];
+        }
+      }
+      bool arrives = last && base + kVectors * step >= vectors;
+      for (unsigned left = writers; left != 0; left &= left - 1) {
+        const std::int64_t row = __shfl_sync(kAllLanes, row_idx, __ffs(left) - 1);
+        auto* out = reinterpret_cast<uint4*>(a_.out_x + row * shape_.data_bytes);
+        auto* out_scales = reinterpret_cast<std::uint32_t*>(a_.out_scales) + scale_at(row, words);
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+          const int at = base + i * step + place_.lane;
+          if (at < vectors) out[at] = data[i];
+          if (at < words) out_scales[at * scale_step()] = scales[i];
+        }
+        // Stores of what was loaded have been issued, so the loads are over.
+        if (arrives) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+        arrives = false;
+      }
+      if (arrives) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+    }
+  }
+
+  __device__ std::int64_t scale_at(std::int64_t row, int words) const { return row * words; }
+  __device__ std::int64_t scale_step() const { return 1; }
+
+  // A placement's entries in the handle's tables; returns its row.
+  __device__ std::int64_t keep_tables(const Incoming& in) const {
+    const int expert = in.placement.local_expert();
+    const std::uint32_t row =
+        at<std::uint32_t>(map_.first_rows)[in.source * num_local() + expert] + in.placement.row;
+    const std::int64_t row_idx = expert * a_.op.map.shape.row_capacity() + row;
+    if (in.part != 0) return row_idx;
+    const std::uint32_t slot = in.token * static_cast<std::uint32_t>(a_.topk.k) +
+                               static_cast<std::uint32_t>(in.placement.choice());
+    const layout::LocalMap& tables = a_.op.local_map;
+    *reinterpret_cast<uint4*>(a_.op.local + tables.term(a_.op.handle_slot, in.source, slot)) = {
+        epoch_, static_cast<std::uint32_t>(row_idx), __float_as_uint(in.placement.weight), 0};
+    if (in.placement.repeat()) return row_idx;
+    *reinterpret_cast<layout::RowOrigin*>(
+        a_.op.local + tables.origin(a_.op.handle_slot, expert, row)) = {
+        static_cast<std::uint32_t>(in.source), slot};
+    return row_idx;
+  }
+
+  __device__ void store_epochs() const {
+    if (place_.lane != 0) return;
+    protocol::record_of(a_.op).dispatch_epoch = epoch_;
+    protocol::state_of(a_.op).epoch = epoch_;
+  }
+
+  // The sending warp's, after kReadBarrier.
+  __device__ void end_receive(bool ends_send) const {
+    if (!place_.is_last(layout::Phase::kDispatchReceive)) return;
+    if (ends_send) store_epochs();
+    if (!failed()) place_.raise_received(epoch_, depth_, active());
+  }
+
+  const protocol::DispatchArgs& a_;
+  BlockPlace place_;
+  std::byte* shared_;
+  layout::MessageShape shape_;
+  DispatchBlockMap map_;
+  Range tokens_;
+  std::uint32_t epoch_ = 0;
+  int depth_ = 0;
+  bool keeps_own_ = false;  // rows to this rank itself stay in the ring until they are placed
+};
+
+}  // namespace braid::cuda

@@ -1,0 +1,74 @@
+// Shared memory of the block roles: one map for the launch and for the kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/cuda/shared_map.hpp"
+#include "layout/shape.hpp"
+
+namespace braid::cuda {
+
+struct DispatchBlockMap {
+  // [E], [E], [R], [R] u32, zeroed together: what all tokens have, and those before this block's.
+  std::int64_t total_rows = 0, before_rows = 0, total_messages = 0, before_messages = 0;
+  std::int64_t first_rows = 0;  // [R][Le] u32: where a source's rows of an expert begin
+  std::int64_t messages = 0;    // [R] u32: a source's
+  std::int64_t active = 0;      // [R] u32
+  std::int64_t peers = 0;       // [R] pointers
+  std::int64_t failed = 0;      // u32: a wait of this block has
+  std::int64_t own_counts = 0;  // [rows] u32: placements at this rank of the block's own tokens
+  std::int64_t own = 0;         // [rows][k] Placement
+  std::int64_t ring = 0;        // [rows] encoded rows
+  std::int64_t row_bytes = 0;
+  std::int64_t bytes = 0;
+
+  BRAID_HD static constexpr DispatchBlockMap of(int num_experts, int num_ranks, int k,
+                                                std::int64_t payload_bytes, int rows) {
+    DispatchBlockMap map;
+    const std::int64_t experts = num_experts * std::int64_t{4}, ranks = num_ranks * std::int64_t{4};
+    const auto after = [](std::int64_t at, std::int64_t bytes) {
+      return round_up(at + bytes, std::int64_t{16});
+    };
+    map.before_rows = experts;
+    map.total_messages = map.before_rows + experts;
+    map.before_messages = map.total_messages + ranks;
+    map.first_rows = after(map.before_messages, ranks);
+    map.messages = after(map.first_rows, experts);
+    map.active = after(map.messages, ranks);
+    map.peers = after(map.active, ranks);
+    map.failed = after(map.peers, 2 * ranks);
+    map.own_counts = after(map.failed, 4);
+    map.own = after(map.own_counts, rows * std::int64_t{4});
+    map.ring = round_up(map.own + rows * k * static_cast<std::int64_t>(sizeof(layout::Placement)),
+                        kSharedAlignment);
+    map.row_bytes = round_up(payload_bytes, kSharedAlignment);
+    map.bytes = map.ring + rows * map.row_bytes;
+    return map;
+  }
+};
+
+struct CombineBlockMap {
+  std::int64_t active = 0;  // [R] u32
+  std::int64_t peers = 0;   // [R] pointers
+  std::int64_t failed = 0;  // u32
+  std::int64_t barriers = 0;  // [rows] of copies into the ring
+  std::int64_t ring = 0;      // [rows] rows
+  std::int64_t row_bytes = 0;
+  std::int64_t bytes = 0;
+
+  BRAID_HD static constexpr CombineBlockMap of(int num_ranks, std::int64_t row_bytes, int rows) {
+    CombineBlockMap map;
+    const auto after = [](std::int64_t at, std::int64_t bytes) {
+      return round_up(at + bytes, std::int64_t{16});
+    };
+    map.peers = after(0, num_ranks * std::int64_t{4});
+    map.failed = after(map.peers, num_ranks * std::int64_t{8});
+    map.barriers = after(map.failed, 4);
+    map.ring = round_up(map.barriers + rows * std::int64_t{8}, kSharedAlignment);
+    map.row_bytes = round_up(row_bytes, kSharedAlignment);
+    map.bytes = map.ring + rows * map.row_bytes;
+    return map;
+  }
+};
+
+}  // namespace braid::cuda
