@@ -39,6 +39,7 @@ Environment read_environment() {
   env.master_port = whole_number<int>("MASTER_PORT", 1);
   env.timeout_ms = whole_number<std::int64_t>("BRAID_TIMEOUT_MS", 1).value_or(env.timeout_ms);
   env.log_level = text_or("BRAID_LOG", env.log_level);
+  env.nccl_library = text_or("BRAID_NCCL_LIBRARY", env.nccl_library);
   return env;
 }
 

@@ -18,6 +18,9 @@ struct Environment {
 
   std::int64_t timeout_ms = 30000;  // BRAID_TIMEOUT_MS: how long a wait for a peer may take
   std::string log_level = "warn";   // BRAID_LOG: trace, debug, info, warn, error, off
+  // BRAID_NCCL_LIBRARY: libnccl's file, for ranks that are processes with a GPU each. Empty: the
+  // one that the process has loaded already, else libnccl.so.2 as the loader finds it.
+  std::string nccl_library;
 };
 
 // Throws kInvalidArgument for a variable whose value does not parse, naming it.
