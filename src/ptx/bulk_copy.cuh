@@ -38,6 +38,11 @@ __device__ inline void mbarrier_arrive_expect_tx_release_cta(std::uint64_t* barr
                : "memory");
 }
 
+__device__ inline void mbarrier_arrive_release_cta(std::uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
+
 // One try; the hardware suspends the thread for a while before it says no.
 __device__ inline bool mbarrier_try_wait_parity_acquire_cta(std::uint64_t* barrier,
                                                             std::uint32_t parity) {
@@ -88,6 +93,12 @@ __device__ inline void bulk_wait_group() {
 // All of this thread's bulk stores have read their shared memory, which may be written again.
 __device__ inline void bulk_wait_group_read_0() {
   asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+
+// The same for all but the newest kPending groups.
+template <int kPending>
+__device__ inline void bulk_wait_group_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
 
 // Brings bytes of global memory into the second-level cache, soon.

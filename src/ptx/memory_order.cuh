@@ -58,6 +58,10 @@ __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_
   asm volatile("red.add.relaxed.gpu.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }
 
+// Everything before it, of this thread and of those it has seen, is before what this thread stores
+// relaxed at system scope afterwards: one fence for several flags.
+__device__ inline void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
+
 // A barrier of `threads` threads of the block, of its sixteen. Who arrives does not wait; what it did
 // before is seen by those who sync.
 __device__ inline void barrier_cta_arrive(int barrier, int threads) {
@@ -79,6 +83,9 @@ __device__ inline void red_or_relaxed_cta_shared_u32(std::uint32_t* word, std::u
   asm volatile("red.relaxed.cta.shared::cta.or.b32 [%0], %1;" ::"r"(address), "r"(value)
                : "memory");
 }
+
+// The value is computed before any later volatile instruction; nothing else is done with it.
+__device__ inline void keep(std::uint32_t value) { asm volatile("" ::"r"(value) : "memory"); }
 
 // Nanoseconds, the same for all SMs of a GPU.
 __device__ inline std::uint64_t globaltimer_ns() {

@@ -1,32 +1,38 @@
-// What the roles that this backend replaces whole have in common: one block's place, its warps, and
-// a token's channels in registers.
+// What the roles that this backend replaces whole have in common: one block's place, its warps, a
+// token's channels in registers, and rows on their way through shared memory.
 //
-// Fifteen warps work on rows, the sixteenth plans, sends and keeps the flags: a seventeenth would
-// leave each thread 96 registers instead of 128.
+// Fourteen warps work on rows: 7168 channels are sixteen for each of their threads. One plans, one
+// sends: each of the two is alone with its instructions, and a flag's way to memory is long. More
+// than sixteen warps would leave a thread 96 registers instead of 128.
 #pragma once
 
-#include "backend/cuda/flags.cuh"
 #include "backend/cuda/combine_rows.cuh"
+#include "backend/cuda/flags.cuh"
+#include "backend/cuda/rows.cuh"
 #include "protocol/control.hpp"
 #include "ptx/bulk_copy.cuh"
 
 namespace braid::cuda {
 
-inline constexpr int kRowWarps = 15;
+inline constexpr int kRowWarps = 14;
 inline constexpr int kRowThreads = kRowWarps * kWarpLanes;
-inline constexpr int kBlockWarps = kRowWarps + 1;
+inline constexpr int kPlanningWarp = kRowWarps;
+inline constexpr int kSendingWarp = kRowWarps + 1;
+inline constexpr int kBlockWarps = kRowWarps + 2;
 inline constexpr int kBlockThreads = kBlockWarps * kWarpLanes;
-inline constexpr int kSendingWarp = kRowWarps;
 inline constexpr int kUnitChannels = 16;  // of a row, that a thread has at a time
 inline constexpr int kMostUnits = 2;      // of a row, that a thread has
 inline constexpr int kMostBlockHidden = kMostUnits * kRowThreads * kUnitChannels;
 
-// Tokens whose rows are on their way to their destinations, and the places that rows wait in.
-inline constexpr int kTurns = 4;
-inline constexpr int kRingRows = kTurns + 1;
+// Rows whose flags are raised together, behind one fence; as many again are on their way meanwhile.
+inline constexpr int kBatchRows = 4;
+// Rows in shared memory: being written, waiting, and being read on their way.
+inline constexpr int kRingRows = 6;
 
 // Named barriers of a block; 0 is __syncthreads.
-inline constexpr int kReadBarrier = 1;
+inline constexpr int kReadBarrier = 1;  // row warps arrive, the sending warp waits
+inline constexpr int kRowBarrier = 2;   // the row warps' own
+inline constexpr int kReadThreads = kRowThreads + kWarpLanes;
 
 // Sixteen channels for each of a thread's units: unit u is channels 16 * (u * kRowThreads + thread).
 template <int kUnits>
@@ -90,42 +96,112 @@ __device__ inline void encode_channels(DispatchFormat format, const Channels<kUn
   }
 }
 
-// The sending warp's rows on their way home or to the experts: a row's flags are raised when it has
-// arrived, kTurns - 1 rows later, so that nobody waits for the link. A lane has at most one flag of
-// a row, and has issued that flag's bulk copy itself.
+// Rows that the row warps write one after another and the sending warp takes away.
+class RowRing {
+ public:
+  static constexpr int kRows = kRingRows;
+
+  __device__ RowRing(std::byte* rows, std::int64_t row_bytes, std::uint64_t* barriers)
+      : rows_(rows), row_bytes_(row_bytes), barriers_(barriers) {}
+
+  // One thread's; before __syncthreads. `writers`: warps that arrive at a row.
+  __device__ void init(int writers) const {
+    for (int i = 0; i < kRows; ++i) {
+      ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(writers));
+      ptx::mbarrier_init(barriers_ + kRows + i, 1);
+    }
+    ptx::fence_mbarrier_init_release_cluster();
+  }
+
+  __device__ int turn() const { return turn_; }
+  __device__ std::byte* row() const { return rows_ + turn_ * row_bytes_; }
+  // A writer's, before it writes: the row's last content was read.
+  __device__ void await_empty() const {
+    if (lap_ > 0) await(barriers_ + kRows + turn_, (lap_ - 1) & 1u);
+  }
+  // A writer's warp, after it wrote; moves on.
+  __device__ void fill() {
+    __syncwarp();
+    if (threadIdx.x % kWarpLanes == 0) ptx::mbarrier_arrive_release_cta(barriers_ + turn_);
+    next();
+  }
+  // The reader's: every writer has arrived at the row.
+  __device__ void await_full() const { await(barriers_ + turn_, lap_ & 1u); }
+  // The same for any row of the first lap, which nobody has moved past it.
+  __device__ void await_first(int row) const { await(barriers_ + row, 0); }
+  __device__ std::byte* first(int row) const { return rows_ + row * row_bytes_; }
+  // The reader's warp, after the copies of this row were issued as a bulk group: the row before the
+  // last one has been read then. Moves on.
+  __device__ void take() {
+    ptx::bulk_wait_group_read<kUnread>();
+    const int turn = turn_ - kUnread;
+    __syncwarp();
+    if (threadIdx.x % kWarpLanes == 0 && (lap_ > 0 || turn >= 0)) {
+      ptx::mbarrier_arrive_release_cta(barriers_ + kRows + (turn < 0 ? turn + kRows : turn));
+    }
+    next();
+  }
+
+ private:
+  static constexpr int kUnread = 2;  // newest rows that may still be read
+
+  __device__ void next() {
+    if (++turn_ < kRows) return;
+    turn_ = 0;
+    ++lap_;
+  }
+  __device__ static void await(std::uint64_t* barrier, std::uint32_t parity) {
+    while (!ptx::mbarrier_try_wait_parity_acquire_cta(barrier, parity)) {
+    }
+  }
+
+  std::byte* rows_;
+  std::int64_t row_bytes_;
+  std::uint64_t* barriers_;  // [rows] full, [rows] empty
+  int turn_ = 0;
+  std::uint32_t lap_ = 0;
+};
+
+// The sending warp's rows on their way: a flag is raised when its row has arrived. A batch's flags
+// come behind one fence, which costs as much as the way of a row; a lane has at most one flag of a
+// row, and has issued that row's bulk copy itself.
 class SentRows {
  public:
   __device__ explicit SentRows(std::uint32_t epoch) : word_(layout::make_word(epoch, 0)) {}
 
-  // After a row's copies were issued. What was sent kTurns rows before has left shared memory.
+  // After a row's copies were issued.
   __device__ void add(Word* flag) {
     ptx::bulk_commit_group();
-    if (count_ >= kTurns - 1) {
-      ptx::bulk_wait_group<kTurns - 1>();
-      raise(flags_[0]);
-    }
-    flags_[0] = flags_[1];
-    flags_[1] = flags_[2];
-    flags_[2] = flag;
-    ++count_;
+#pragma unroll
+    for (int i = 1; i < kFlags; ++i) flags_[i - 1] = flags_[i];
+    flags_[kFlags - 1] = flag;
+    if (++count_ < kFlags) return;
+    ptx::bulk_wait_group<kBatchRows>();
+    raise<kBatchRows>();
+    count_ -= kBatchRows;
   }
-  __device__ void finish() const {
-    if (count_ >= 3) ptx::bulk_wait_group<2>();
-    if (count_ >= 3) raise(flags_[0]);
-    if (count_ >= 2) ptx::bulk_wait_group<1>();
-    if (count_ >= 2) raise(flags_[1]);
+  __device__ void finish() {
+    if (count_ == 0) return;
     ptx::bulk_wait_group<0>();
-    if (count_ >= 1) raise(flags_[2]);
+    raise<kFlags>();
   }
 
  private:
-  __device__ void raise(Word* flag) const {
-    __syncwarp();  // what other lanes stored beside the row
-    if (flag != nullptr) ptx::st_release_sys_u64(flag, word_);
+  static constexpr int kFlags = 2 * kBatchRows;
+
+  // The oldest kCount places, those that are taken.
+  template <int kCount>
+  __device__ void raise() {
+    __syncwarp();  // what other lanes stored beside the rows
+    ptx::fence_acq_rel_sys();
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (flags_[i] != nullptr) ptx::st_relaxed_sys_u64(flags_[i], word_);
+      flags_[i] = nullptr;
+    }
   }
 
-  static_assert(kTurns == 4, "as many flags are kept, and each wait is an immediate");
-  Word* flags_[kTurns - 1] = {};
+  Word* flags_[kFlags] = {};
   int count_ = 0;
   Word word_;
 };
@@ -150,26 +226,44 @@ struct BlockPlace {
 
   __device__ int rank() const { return machine.rank; }
   __device__ int num_ranks() const { return op.map.shape.num_ranks; }
+  __device__ bool has_rows() const { return warp < kRowWarps; }
+  __device__ bool plans() const { return warp == kPlanningWarp; }
   __device__ bool sends() const { return warp == kSendingWarp; }
   __device__ const Word* word(std::int64_t at) const {
     return reinterpret_cast<const Word*>(machine.local + at);
   }
+  __device__ const std::uint32_t* active() const {
+    return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset);
+  }
 
-  // A lane for a rank: waits until it has received what this depth held before. True where one
-  // did not come.
-  __device__ bool await_depth(std::uint32_t epoch, int depth, machine::Operation operation,
-                              const std::uint32_t* active, std::int64_t* waited_ns) const {
+  // A lane's look at the flags that await_depth waits for, before it is known which: the epoch
+  // comes from memory too, and one way to memory is enough.
+  __device__ Word peek_depths() const {
+    if (lane >= op.map.shape.depth * num_ranks()) return 0;
+    const int depth = lane / num_ranks();
+    return ptx::ld_acquire_sys_u64(word(op.map.received_flag(depth, lane - depth * num_ranks())));
+  }
+
+  // A warp's: waits until every rank has received what this depth held before. True where one did
+  // not come.
+  __device__ bool await_depth(Word peeked, std::uint32_t epoch, const WaitTag& what,
+                              std::int64_t* waited_ns) const {
     const auto depths = static_cast<std::uint32_t>(op.map.shape.depth);
     if (epoch <= depths) return false;
+    const int depth = protocol::depth_of(op, epoch);
     bool missed = false;
-    for (int peer = lane; peer < num_ranks(); peer += kWarpLanes) {
-      if (active[peer] == 0) continue;
-      const WaitTag tag{operation, 0, peer, machine::Until::kAtLeast};
+    for (int base = 0; base < num_ranks(); base += kWarpLanes) {
+      const int peer = base + lane;
+      const int from = depth * num_ranks() + peer;
+      const Word seen = __shfl_sync(kAllLanes, peeked, from < kWarpLanes ? from : 0);
+      if (peer >= num_ranks() || active()[peer] == 0) continue;
+      const WaitTag tag{what.operation, 0, peer, machine::Until::kAtLeast};
+      if (from < kWarpLanes && machine::is_reached(seen, epoch - depths, tag)) continue;
       std::int64_t* waited = waited_ns == nullptr ? nullptr : waited_ns + peer;
       const Word* flag = word(op.map.received_flag(depth, peer));
       missed |= !flags.wait(flag, epoch - depths, tag, waited).reached;
     }
-    return missed;
+    return __any_sync(kAllLanes, missed) != 0;
   }
 
   // The sending warp's: whether this block is the phase's last; the counter starts over.
@@ -185,12 +279,18 @@ struct BlockPlace {
   }
 
   // A warp of the last block's: tells every active peer that this depth may be written again.
-  __device__ void raise_received(std::uint32_t epoch, int depth, const std::uint32_t* active) const {
+  __device__ void raise_received(std::uint32_t epoch) const {
+    const int depth = protocol::depth_of(op, epoch);
     for (int peer = lane; peer < num_ranks(); peer += kWarpLanes) {
-      if (active[peer] == 0) continue;
+      if (active()[peer] == 0) continue;
       flags.raise(peer, op.map.received_flag(depth, rank()), layout::make_word(epoch, 0));
     }
   }
 };
+
+// After it every lane has in hand what it has loaded: a ballot of values that are in registers.
+__device__ inline void await_loads(std::uint32_t mixed) {
+  ptx::keep(__ballot_sync(kAllLanes, mixed == 0x9e3779b9u));
+}
 
 }  // namespace braid::cuda

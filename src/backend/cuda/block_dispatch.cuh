@@ -1,10 +1,10 @@
 // Dispatch's whole role for blocks of a GPU: one round, one copy a rank. Layout, flags and what they
 // promise are those of src/protocol; the work is shared out for this machine.
 //
-// A block has a few tokens. Fifteen warps hold a token's channels in registers, encode it into
-// shared memory, and go on to the next; the sending warp plans it meanwhile, sends it as bulk copies
-// and raises its flags when they have arrived, up to kTurns tokens later. Where both phases are one
-// launch, the block's own rows go from there to its own rank's experts: they cross no slot.
+// A block has a few tokens. The row warps hold a token's channels in registers, encode it into
+// shared memory, and go on to the next; the planning warp finds its places meanwhile, and the
+// sending warp takes it away. Where both phases are one launch, the block's own rows go from shared
+// memory to its own rank's experts: they cross no slot.
 #pragma once
 
 #include "backend/cuda/block.cuh"
@@ -23,6 +23,8 @@ class DispatchBlock {
         shape_(layout::MessageShape::of(a_.format, a_.op.map.shape.hidden)),
         map_(DispatchBlockMap::of(a_.rules.experts.num_experts, a_.rules.experts.num_ranks,
                                   a_.topk.k, shape_.payload_bytes(), kRingRows)),
+        ring_(shared + map_.ring, map_.row_bytes,
+              reinterpret_cast<std::uint64_t*>(shared + map_.barriers)),
         tokens_(share_of(a_.topk.num_tokens, worker, args.machine.num_workers)) {}
 
   __device__ void send() {
@@ -35,12 +37,10 @@ class DispatchBlock {
 
   __device__ void receive() {
     keeps_own_ = false;
-    read_ranks();
-    epoch_ = protocol::record_of(a_.op).dispatch_epoch;
-    depth_ = protocol::depth_of(a_.op, epoch_);
+    set_epoch(protocol::record_of(a_.op).dispatch_epoch);
+    if (place_.thread == 0) *at<std::uint32_t>(map_.failed) = 0;
     __syncthreads();
     receive_messages();
-    if (!place_.sends()) return;
     end_receive(false);
   }
 
@@ -49,31 +49,30 @@ class DispatchBlock {
     keeps_own_ = ceil_div(a_.topk.num_tokens, place_.machine.num_workers) <= kRingRows;
     send_messages();
     receive_messages();
-    if (!place_.sends()) return;
     end_receive(true);
   }
 
  private:
   using Placement = layout::Placement;
   static constexpr int kAhead = 4 / kUnits;  // tokens whose channels are on their way
+  static constexpr int kPasses = 2;  // over the top-k table: 128 tokens with eight choices take two
 
-  // A lane's choice of a token: where its message goes, if it leads one.
-  struct Plan {
-    std::byte* message = nullptr;
-    Word* flag = nullptr;
-  };
+  // A lane's choice of a token.
   struct Choice {
     int expert = -1;
     float weight = 0.0F;
+  };
+  // Where the message goes that a choice leads.
+  struct Plan {
+    std::byte* message = nullptr;
+    Word* flag = nullptr;
   };
 
   template <class T>
   __device__ T* at(std::int64_t offset) const {
     return reinterpret_cast<T*>(shared_ + offset);
   }
-  __device__ std::uint32_t* active() const { return at<std::uint32_t>(map_.active); }
   __device__ std::byte* peer(int rank) const { return at<std::byte*>(map_.peers)[rank]; }
-  __device__ std::byte* ring(int row) const { return shared_ + map_.ring + row * map_.row_bytes; }
   __device__ int num_local() const { return a_.rules.experts.num_local(); }
   __device__ int num_ranks() const { return a_.rules.experts.num_ranks; }
   __device__ std::int64_t* waited(int peer) const {
@@ -83,15 +82,9 @@ class DispatchBlock {
   __device__ void note(bool missed) {
     if (missed) ptx::red_or_relaxed_cta_shared_u32(at<std::uint32_t>(map_.failed), 1);
   }
-
-  __device__ void read_ranks() {
-    const auto* active_ranks =
-        reinterpret_cast<const std::uint32_t*>(a_.op.local + a_.op.local_map.active.offset);
-    for (int rank = place_.thread; rank < num_ranks(); rank += kBlockThreads) {
-      active()[rank] = active_ranks[rank];
-      at<std::byte*>(map_.peers)[rank] = place_.machine.peers[rank];
-    }
-    if (place_.thread == 0) *at<std::uint32_t>(map_.failed) = 0;
+  __device__ void set_epoch(std::uint32_t epoch) {
+    epoch_ = epoch;
+    depth_ = protocol::depth_of(a_.op, epoch);
   }
 
   __device__ void load_token(Channels<kUnits>& x, std::int64_t token) const {
@@ -106,80 +99,106 @@ class DispatchBlock {
     return choice;
   }
 
-  // All of the send but its end.
+  // All of the send but its end. What takes longest comes first: rows, routes, epoch and flags are
+  // on their way together.
   __device__ void send_messages() {
-    // What takes longest comes first: the rows' channels are on their way while routes are counted.
     Channels<kUnits> x[kAhead];
-    Choice next;
-    if (place_.sends()) {
-      next = load_choice(tokens_.begin);
-    } else {
+    int routes[kPasses];
+    Choice choice;
+    Word depths = 0;
+    if (place_.has_rows()) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (tokens_.begin + i < tokens_.end) load_token(x[i], tokens_.begin + i);
       }
+      load_routes(routes, 0);
+    } else if (place_.plans()) {
+      choice = load_choice(tokens_.begin);
+      depths = place_.peek_depths();
+    } else {
+      if (place_.lane == 0) ring_.init(kRowWarps + 1);
+      for (int rank = place_.lane; rank < num_ranks(); rank += kWarpLanes) {
+        at<std::byte*>(map_.peers)[rank] = place_.machine.peers[rank];
+      }
     }
-    epoch_ = protocol::state_of(a_.op).epoch + 1;
-    depth_ = protocol::depth_of(a_.op, epoch_);
+    set_epoch(protocol::state_of(a_.op).epoch + 1);
+    bool missed = false;
+    if (place_.has_rows()) {
+      count_routes(routes);
+    } else if (place_.plans()) {
+      missed = place_.await_depth(depths, epoch_, {machine::Operation::kDispatchSend},
+                                  a_.waited_ns);
+    }
+    if (__syncthreads_or(static_cast<int>(missed)) != 0) {
+      if (place_.thread == 0) *at<std::uint32_t>(map_.failed) = 1;
+      __syncthreads();
+      return;
+    }
+    const auto count = static_cast<int>(tokens_.size());
+    if (place_.has_rows()) {
+      post_notices();
+      encode_tokens(x, count);
+    } else if (place_.plans()) {
+      plan_tokens(choice, count);
+    } else {
+      send_rows(count);
+    }
+  }
+
+  // The routes that this block counts: all of them where it posts notices, else those of the tokens
+  // before its own. Several tokens a warp at a time, a choice a lane.
+  __device__ bool counts_all() const { return place_.worker < num_ranks(); }
+  __device__ int num_counted() const {
+    return counts_all() ? a_.topk.num_tokens : static_cast<int>(tokens_.begin);
+  }
+  __device__ int counted_token(int pass) const {
+    const int per_warp = kWarpLanes / a_.topk.k;
+    const int sub = place_.lane / a_.topk.k;
+    return sub < per_warp ? (pass * kRowWarps + place_.warp) * per_warp + sub : num_counted();
+  }
+  __device__ void load_routes(int (&routes)[kPasses], int pass) const {
+#pragma unroll
+    for (int i = 0; i < kPasses; ++i) {
+      const int token = counted_token(pass + i);
+      routes[i] = token < num_counted()
+                      ? a_.topk.expert(token, place_.lane % a_.topk.k)
+                      : -1;
+    }
+  }
+  __device__ void count_routes(int (&routes)[kPasses]) {
+    const auto first = static_cast<int>(tokens_.begin);
     const auto counters = static_cast<int>((map_.before_messages - map_.total_rows) / 4);
-    for (int i = place_.thread; i < counters + num_ranks(); i += kBlockThreads) {
+    for (int i = place_.thread; i < counters + num_ranks(); i += kRowThreads) {
       at<std::uint32_t>(map_.total_rows)[i] = 0;
     }
-    read_ranks();
-    __syncthreads();
-    count_routes();
-    if (place_.sends()) {
-      note(place_.await_depth(epoch_, depth_, machine::Operation::kDispatchSend, active(),
-                              a_.waited_ns));
-    }
-    __syncthreads();
-    if (failed()) return;
-    post_notices();
-    send_tokens(x, next);
-  }
-
-  // Several tokens a warp at a time, a choice a lane.
-  __device__ void count_routes() {
-    const int k = a_.topk.k;
-    const bool all = place_.worker < num_ranks();  // this block posts notices
-    const auto first = static_cast<int>(tokens_.begin);
-    const int end = all ? a_.topk.num_tokens : first;
-    const int per_warp = kWarpLanes / k;
-    const int sub = place_.lane / k;
-    const int choice = place_.lane - sub * k;
-    constexpr int kPasses = 2;  // loads in flight: 128 tokens with eight choices take one pass
-    const int step = kBlockWarps * per_warp;
-    for (int base = place_.warp * per_warp; base < end; base += kPasses * step) {
-      int experts[kPasses];
+    if (place_.thread == 0) *at<std::uint32_t>(map_.failed) = 0;
+    ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
+    const int per_pass = kRowWarps * (kWarpLanes / a_.topk.k);
+    const int passes = ceil_div(num_counted(), per_pass);
+    for (int pass = 0; pass < passes; pass += kPasses) {
+      if (pass > 0) load_routes(routes, pass);
 #pragma unroll
       for (int i = 0; i < kPasses; ++i) {
-        const int token = base + i * step + sub;
-        const bool exists = sub < per_warp && token < end;
-        experts[i] = exists ? a_.topk.expert(token, choice) : -1;
-      }
-#pragma unroll
-      for (int i = 0; i < kPasses; ++i) {
-        if (base + i * step >= end) break;
-        count_choice(experts[i], sub, all, base + i * step + sub < first);
+        if (pass + i < passes) count_choice(routes[i], counted_token(pass + i) < first);
       }
     }
   }
 
-  // Rows once for each expert that the token names, messages once for each rank.
-  __device__ void count_choice(int expert, int sub, bool all, bool earlier) {
+  // Rows once for each expert that a token names, messages once for each rank.
+  __device__ void count_choice(int expert, bool earlier) {
     const bool exists = expert >= 0;
     const int rank = exists ? expert / num_local() : -1;
     const unsigned below = (1u << place_.lane) - 1;
-    const unsigned token = __match_any_sync(kAllLanes, sub);
+    const unsigned token = __match_any_sync(kAllLanes, place_.lane / a_.topk.k);
     const unsigned same = __match_any_sync(kAllLanes, expert) & token;
     const unsigned together = __match_any_sync(kAllLanes, rank) & token;
     if (!exists) return;
     if ((same & below) == 0) {
-      if (all) count(map_.total_rows, expert);
+      if (counts_all()) count(map_.total_rows, expert);
       if (earlier) count(map_.before_rows, expert);
     }
     if ((together & below) == 0) {
-      if (all) count(map_.total_messages, rank);
+      if (counts_all()) count(map_.total_messages, rank);
       if (earlier) count(map_.before_messages, rank);
     }
   }
@@ -193,13 +212,13 @@ class DispatchBlock {
     const int me = place_.rank();
     for (int step = place_.worker; step < num_ranks(); step += place_.machine.num_workers) {
       const int to = (me + step) % num_ranks();
-      if (active()[to] == 0) continue;
+      if (place_.active()[to] == 0) continue;
       std::byte* block = peer(to);
       const auto post = [&](std::int64_t offset, std::uint32_t value) {
         ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(block + offset),
                                 layout::make_word(epoch_, value));
       };
-      for (int i = place_.thread; i < num_local() + 2; i += kBlockThreads) {
+      for (int i = place_.thread; i < num_local() + 2; i += kRowThreads) {
         if (i < num_local()) {
           post(a_.op.map.count_word(depth_, me, i),
                at<std::uint32_t>(map_.total_rows)[to * num_local() + i]);
@@ -212,37 +231,18 @@ class DispatchBlock {
     }
   }
 
-  __device__ void send_tokens(Channels<kUnits> (&x)[kAhead], Choice next) {
-    const auto count = static_cast<int>(tokens_.size());
-    SentRows sent(epoch_);
+  __device__ void encode_tokens(Channels<kUnits> (&x)[kAhead], int count) {
     for (int base = 0; base < count; base += kAhead) {
 #pragma unroll
-      for (int turn = 0; turn < kAhead; ++turn) {
-        const int i = base + turn;
-        if (i >= count) break;
-        const std::int64_t token = tokens_.begin + i;
-        std::byte* row = ring(i % kRingRows);
-        Plan plan;
-        if (place_.sends()) {
-          const Choice choice = next;
-          next = load_choice(token + 1);
-          plan = plan_token(choice, token, i);
-        } else {
-          encode(x[turn], row);
-          if (i + kAhead < count) load_token(x[turn], token + kAhead);
-          ptx::fence_proxy_async_shared_cta();
-        }
-        __syncthreads();
-        if (!place_.sends()) continue;
-        if (plan.message != nullptr) {
-          const auto bytes = static_cast<std::uint32_t>(shape_.payload_bytes());
-          ptx::bulk_copy_shared_to_global(plan.message, row, bytes);
-        }
-        // The row that is encoded next takes the place of one that was sent kTurns before this one.
-        sent.add(plan.flag);
+      for (int i = 0; i < kAhead; ++i) {
+        if (base + i >= count) break;
+        ring_.await_empty();
+        encode(x[i], ring_.row());
+        if (base + i + kAhead < count) load_token(x[i], tokens_.begin + base + i + kAhead);
+        ptx::fence_proxy_async_shared_cta();
+        ring_.fill();
       }
     }
-    if (place_.sends()) sent.finish();
   }
 
   __device__ void encode(const Channels<kUnits>& x, std::byte* row) const {
@@ -255,6 +255,19 @@ class DispatchBlock {
       if (used + place_.thread < shape_.header_at) row[used + place_.thread] = std::byte{0};
     } else {
       store_channels(x, row, hidden);
+    }
+  }
+
+  __device__ void plan_tokens(Choice next, int count) {
+    for (int i = 0; i < count; ++i) {
+      const Choice choice = next;
+      next = load_choice(tokens_.begin + i + 1);
+      ring_.await_empty();
+      const Plan plan = plan_token(choice, tokens_.begin + i, i);
+      if (place_.lane < a_.topk.k) {
+        at<Plan>(map_.plans)[ring_.turn() * a_.topk.k + place_.lane] = plan;
+      }
+      ring_.fill();
     }
   }
 
@@ -282,7 +295,6 @@ class DispatchBlock {
     const bool leads = (together & below) == 0;
     if (!repeats) rows[expert] = row + 1;
     if (leads) messages[rank] = slot + 1;
-    if (active()[rank] == 0) return plan;
     const int position = __popc(together & below);
     const uint4 placement{Placement::pack(expert - rank * num_local(), place_.lane, repeats), row,
                           __float_as_uint(choice.weight), 0};
@@ -291,6 +303,7 @@ class DispatchBlock {
       if (leads) at<std::uint32_t>(map_.own_counts)[i] = __popc(together);
       return plan;
     }
+    if (place_.active()[rank] == 0) return plan;
     std::byte* message = peer(rank) + a_.op.map.message(depth_, place_.rank(), slot);
     reinterpret_cast<uint4*>(message + shape_.placements_at)[position] = placement;
     if (leads) {
@@ -303,33 +316,47 @@ class DispatchBlock {
     return plan;
   }
 
-  // All of the receive but its end. Ends with the block's reads behind kReadBarrier.
-  __device__ void receive_messages() {
-    if (!failed()) read_notices();
-    __syncthreads();
-    const bool reads = !failed();
-    if (reads) {
-      count_first_rows();
-      __syncthreads();
-      if (!place_.sends()) {
-        if (keeps_own_) place_own();
-        place_messages();
-        return;
+  __device__ void send_rows(int count) {
+    SentRows sent(epoch_);
+    const auto bytes = static_cast<std::uint32_t>(shape_.payload_bytes());
+    for (int i = 0; i < count; ++i) {
+      ring_.await_full();
+      Plan plan;
+      if (place_.lane < a_.topk.k) {
+        plan = at<const Plan>(map_.plans)[ring_.turn() * a_.topk.k + place_.lane];
       }
-    } else if (!place_.sends()) {
-      ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+      if (plan.message != nullptr) {
+        ptx::bulk_copy_shared_to_global(plan.message, ring_.row(), bytes);
+      }
+      sent.add(plan.flag);
+      ring_.take();
+    }
+    sent.finish();
+  }
+
+  // All of the receive but its end: the row warps'. Each arrives at kReadBarrier when it has read
+  // all that it reads of the peers' bytes.
+  __device__ void receive_messages() {
+    if (!place_.has_rows()) return;
+    if (!failed()) read_notices();
+    ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
+    if (failed()) {
+      ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
       return;
     }
-    ptx::barrier_cta_sync(kReadBarrier, kBlockThreads);
+    count_first_rows();
+    ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
+    if (keeps_own_) place_own();
+    place_messages();
   }
 
   __device__ void read_notices() {
     const int words = num_local() + 1;  // rows of each expert, messages
-    for (int i = place_.thread; i < num_ranks() * words; i += kBlockThreads) {
+    for (int i = place_.thread; i < num_ranks() * words; i += kRowThreads) {
       const int source = i / words;
       const int word = i - source * words;
       std::uint32_t value = 0;
-      if (active()[source] != 0) {
+      if (place_.active()[source] != 0) {
         const std::int64_t offset = word < num_local()
                                         ? a_.op.map.count_word(depth_, source, word)
                                         : a_.op.map.messages_word(depth_, source, 0);
@@ -348,7 +375,7 @@ class DispatchBlock {
   }
 
   __device__ void count_first_rows() {
-    for (int expert = place_.thread; expert < num_local(); expert += kBlockThreads) {
+    for (int expert = place_.thread; expert < num_local(); expert += kRowThreads) {
       std::uint32_t rows = 0;
       for (int source = 0; source < num_ranks(); ++source) {
         std::uint32_t& first = at<std::uint32_t>(map_.first_rows)[source * num_local() + expert];
@@ -373,7 +400,6 @@ class DispatchBlock {
     Placement placement;  // this lane's, where there is one
     int part = 0, parts = 1;
   };
-
   __device__ static Placement placement_of(const uint4& words) {
     return {words.x, words.y, __uint_as_float(words.z), 0};
   }
@@ -381,8 +407,9 @@ class DispatchBlock {
   __device__ void place_own() {
     const auto count = static_cast<int>(tokens_.size());
     for (int i = 0; i < count; ++i) {
+      ring_.await_first(i);
       Incoming in;
-      in.row = ring(i);
+      in.row = ring_.first(i);
       in.token = static_cast<std::uint32_t>(tokens_.begin + i);
       in.source = place_.rank();
       in.count = static_cast<int>(at<std::uint32_t>(map_.own_counts)[i]);
@@ -401,17 +428,16 @@ class DispatchBlock {
     for (int source = 0; source < num_ranks(); ++source) total += messages_of(source);
     // The more messages, the fewer warps share one.
     const int warps = place_.machine.num_workers * kRowWarps;
-    int parts = 16;
-    while (parts > 1 && total * parts > warps) parts /= 2;
+    const int parts = max_of(1, min_of(kRowWarps, warps / max_of(total, 1)));
     const int items = total * parts;
     // Neighboring parts go to different blocks: few messages use all of them.
     int item = place_.warp * place_.machine.num_workers + place_.worker;
-    bool arrived = false;
+    bool arrives = false;
     for (; item < items; item += warps) {
       Incoming in;
-      in.part = item & (parts - 1);
-      in.parts = parts;
       int slot = item / parts;
+      in.part = item - slot * parts;
+      in.parts = parts;
       for (; slot >= messages_of(in.source); ++in.source) slot -= messages_of(in.source);
       bool reached = true;
       if (place_.lane == 0) {
@@ -434,10 +460,10 @@ class DispatchBlock {
       in.token = header.x;
       in.count = static_cast<int>(header.y);
       in.placement = placement_of(placed);
-      arrived = item + warps >= items;
-      place(in, arrived);
+      arrives = item + warps >= items;
+      place(in, arrives);
     }
-    if (!arrived) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+    if (!arrives) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
   }
   // That come by way of a slot.
   __device__ int messages_of(int source) const {
@@ -445,7 +471,7 @@ class DispatchBlock {
     return static_cast<int>(at<std::uint32_t>(map_.messages)[source]);
   }
 
-  // A part of a message into its rows. `last`: the block's reads are over with this part's.
+  // A part of a message into its rows. `last`: the warp reads nothing after it.
   __device__ void place(const Incoming& in, bool last) {
     constexpr int kVectors = 4;
     std::int64_t row_idx = 0;
@@ -459,10 +485,11 @@ class DispatchBlock {
     const auto words = static_cast<int>(shape_.scale_bytes / 4);
     const int step = in.parts * kWarpLanes;
     const int first = in.part * kWarpLanes;
-    if (first >= vectors && last) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
+    if (first >= vectors && last) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
     for (int base = first; base < vectors; base += kVectors * step) {
-      uint4 data[kVectors];
-      std::uint32_t scales[kVectors];
+      uint4 data[kVectors] = {};
+      std::uint32_t scales[kVectors] = {};
+      std::uint32_t mixed = 0;
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
         const int at = base + i * step + place_.lane;
@@ -470,8 +497,12 @@ class DispatchBlock {
         if (at < words) {
           scales[i] = reinterpret_cast<const std::uint32_t*>(in.row + shape_.scales_at)[at];
         }
+        mixed ^= data[i].x ^ scales[i];
       }
-      bool arrives = last && base + kVectors * step >= vectors;
+      if (last && base + kVectors * step >= vectors) {
+        await_loads(mixed);
+        ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
+      }
       for (unsigned left = writers; left != 0; left &= left - 1) {
         const std::int64_t row = __shfl_sync(kAllLanes, row_idx, __ffs(left) - 1);
         auto* out = reinterpret_cast<uint4*>(a_.out_x + row * shape_.data_bytes);
@@ -482,11 +513,7 @@ class DispatchBlock {
           if (at < vectors) out[at] = data[i];
           if (at < words) out_scales[at * scale_step()] = scales[i];
         }
-        // Stores of what was loaded have been issued, so the loads are over.
-        if (arrives) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
-        arrives = false;
       }
-      if (arrives) ptx::barrier_cta_arrive(kReadBarrier, kBlockThreads);
     }
   }
 
@@ -518,11 +545,13 @@ class DispatchBlock {
     protocol::state_of(a_.op).epoch = epoch_;
   }
 
-  // The sending warp's, after kReadBarrier.
+  // The sending warp's, when all row warps of the block have read what they read.
   __device__ void end_receive(bool ends_send) const {
+    if (!place_.sends()) return;
+    ptx::barrier_cta_sync(kReadBarrier, kReadThreads);
     if (!place_.is_last(layout::Phase::kDispatchReceive)) return;
+    if (!failed()) place_.raise_received(epoch_);
     if (ends_send) store_epochs();
-    if (!failed()) place_.raise_received(epoch_, depth_, active());
   }
 
   const protocol::DispatchArgs& a_;
@@ -530,6 +559,7 @@ class DispatchBlock {
   std::byte* shared_;
   layout::MessageShape shape_;
   DispatchBlockMap map_;
+  RowRing ring_;
   Range tokens_;
   std::uint32_t epoch_ = 0;
   int depth_ = 0;

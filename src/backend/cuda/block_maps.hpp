@@ -13,11 +13,12 @@ struct DispatchBlockMap {
   std::int64_t total_rows = 0, before_rows = 0, total_messages = 0, before_messages = 0;
   std::int64_t first_rows = 0;  // [R][Le] u32: where a source's rows of an expert begin
   std::int64_t messages = 0;    // [R] u32: a source's
-  std::int64_t active = 0;      // [R] u32
   std::int64_t peers = 0;       // [R] pointers
   std::int64_t failed = 0;      // u32: a wait of this block has
   std::int64_t own_counts = 0;  // [rows] u32: placements at this rank of the block's own tokens
   std::int64_t own = 0;         // [rows][k] Placement
+  std::int64_t plans = 0;       // [rows][k] of two pointers: a message's place and its flag
+  std::int64_t barriers = 0;    // [rows] full, [rows] empty
   std::int64_t ring = 0;        // [rows] encoded rows
   std::int64_t row_bytes = 0;
   std::int64_t bytes = 0;
@@ -34,13 +35,13 @@ struct DispatchBlockMap {
     map.before_messages = map.total_messages + ranks;
     map.first_rows = after(map.before_messages, ranks);
     map.messages = after(map.first_rows, experts);
-    map.active = after(map.messages, ranks);
-    map.peers = after(map.active, ranks);
+    map.peers = after(map.messages, ranks);
     map.failed = after(map.peers, 2 * ranks);
     map.own_counts = after(map.failed, 4);
     map.own = after(map.own_counts, rows * std::int64_t{4});
-    map.ring = round_up(map.own + rows * k * static_cast<std::int64_t>(sizeof(layout::Placement)),
-                        kSharedAlignment);
+    map.plans = map.own + rows * k * static_cast<std::int64_t>(sizeof(layout::Placement));
+    map.barriers = map.plans + rows * k * std::int64_t{16};
+    map.ring = round_up(map.barriers + rows * std::int64_t{16}, kSharedAlignment);
     map.row_bytes = round_up(payload_bytes, kSharedAlignment);
     map.bytes = map.ring + rows * map.row_bytes;
     return map;
@@ -48,10 +49,9 @@ struct DispatchBlockMap {
 };
 
 struct CombineBlockMap {
-  std::int64_t active = 0;  // [R] u32
-  std::int64_t peers = 0;   // [R] pointers
-  std::int64_t failed = 0;  // u32
-  std::int64_t barriers = 0;  // [rows] of copies into the ring
+  std::int64_t peers = 0;     // [R] pointers
+  std::int64_t failed = 0;    // u32
+  std::int64_t barriers = 0;  // [rows] full, [rows] empty
   std::int64_t ring = 0;      // [rows] rows
   std::int64_t row_bytes = 0;
   std::int64_t bytes = 0;
@@ -61,10 +61,9 @@ struct CombineBlockMap {
     const auto after = [](std::int64_t at, std::int64_t bytes) {
       return round_up(at + bytes, std::int64_t{16});
     };
-    map.peers = after(0, num_ranks * std::int64_t{4});
-    map.failed = after(map.peers, num_ranks * std::int64_t{8});
+    map.failed = after(0, num_ranks * std::int64_t{8});
     map.barriers = after(map.failed, 4);
-    map.ring = round_up(map.barriers + rows * std::int64_t{8}, kSharedAlignment);
+    map.ring = round_up(map.barriers + rows * std::int64_t{16}, kSharedAlignment);
     map.row_bytes = round_up(row_bytes, kSharedAlignment);
     map.bytes = map.ring + rows * map.row_bytes;
     return map;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cuda/rows.cuh"
+#include "backend/cuda/shared_map.hpp"
 
 namespace braid::cuda {
 
