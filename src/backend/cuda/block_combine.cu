@@ -68,7 +68,7 @@ void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream) 
   launch_kernel(kReceives.of(args.combine), args, Residency::kAny, stream);
 }
 void launch_combine(const CombineKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kBoths.of(args.combine), args, Residency::kAll, stream);
+  launch_kernel(kBoths.of(args.combine), args, Residency::kAny, stream);
 }
 
 }  // namespace braid::cuda::block

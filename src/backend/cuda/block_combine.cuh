@@ -318,9 +318,9 @@ class CombineBlock {
       const Homeward home = next;
       next = load_home(i + share.step);
       const std::uint32_t key = is_named(home.term) ? home.term.row : ~std::uint32_t{0};
+      const unsigned same = __match_any_sync(kAllLanes, key);
       const unsigned below = (1u << place_.lane) - 1;
-      const bool goes = is_named(home.term) && home.active != 0 &&
-                        (__match_any_sync(kAllLanes, key) & below) == 0;
+      const bool goes = is_named(home.term) && home.active != 0 && (same & below) == 0;
       unsigned left = __ballot_sync(kAllLanes, goes);
       while (left != 0) {
         unsigned now = left;

@@ -67,7 +67,7 @@ void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream
   launch_kernel(receive_kernel, args, Residency::kAny, stream);
 }
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kBoths.of(args.dispatch), args, Residency::kAll, stream);
+  launch_kernel(kBoths.of(args.dispatch), args, Residency::kAny, stream);
 }
 
 }  // namespace braid::cuda::block
