@@ -97,7 +97,8 @@ struct DispatchInput {
 
 struct DispatchOutput {
   Tensor x;  // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
-  Tensor scales;  // FP8: [Le, R*T, H/128] f32; UE8M0: [Le, R*T, ceil(H/512)] i32, else not given
+  Tensor scales;  // FP8: [Le, R*T, words], of H/128 f32 or (UE8M0) ceil(H/512) i32; [Le, words,
+                  // R*T] where scale_layout is kColumnMajor; not given for BF16
   Tensor counts;  // [Le] i32, written when the expert's round was received
 
   Tensor
@@ -108,7 +109,8 @@ struct DispatchOutput {
 struct DispatchOptions {
   DispatchFormat format = DispatchFormat::kFp8;
   FanOut fan_out = FanOut::kAuto;
-  int num_rounds = 1;    // G; divides Le
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of the FP8 formats' scales in the output
+  int num_rounds = 1;                                 // G; divides Le
   int send_workers = 1;  // the SM budget of a send: worker threads on the CPU
   int receive_workers = 1;
 };

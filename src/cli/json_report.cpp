@@ -27,6 +27,7 @@ void add_options(Json& report, const app::CommunicationOptions& options) {
   report["fan_out_requested"] = to_string(options.fan_out);
   report["reduce"] = to_string(options.reduce);
   report["dispatch"] = to_string(options.dispatch);
+  report["scales"] = to_string(options.scales);
   report["combine"] = to_string(options.combine);
   report["rounds"] = options.rounds;
   report["workers"] = options.workers;

@@ -137,18 +137,20 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   const bool is_bf16 = options.format == DispatchFormat::kBf16;
   check_tensor("output x", output.x, {is_bf16 ? DType::kBFloat16 : DType::kFloat8E4M3},
                {num_local, capacity, shape.hidden});
-  if (options.format == DispatchFormat::kFp8Ue8m0) {
-    check_tensor("output scales", output.scales, {DType::kInt32},
-                 {num_local, capacity, ceil_div(shape.hidden, 4 * kScaleGroup)});
-  } else if (!is_bf16) {
-    check_tensor("output scales", output.scales, {DType::kFloat32},
-                 {num_local, capacity, shape.hidden / kScaleGroup});
+  if (!is_bf16) {
+    const bool packed = options.format == DispatchFormat::kFp8Ue8m0;
+    const std::int64_t words = codec::dispatch_scale_bytes(options.format, shape.hidden) / 4;
+    std::vector<std::int64_t> expected = {num_local, capacity, words};
+    if (options.scale_layout == ScaleLayout::kColumnMajor) expected = {num_local, words, capacity};
+    check_tensor("output scales", output.scales, {packed ? DType::kInt32 : DType::kFloat32},
+                 expected);
   }
   check_tensor("output counts", output.counts, {DType::kInt32}, {num_local});
   check_optional("output received_total", output.received_total, DType::kInt64, num_local);
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
 
   args.format = options.format;
+  args.scale_layout = options.scale_layout;
   args.x = input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out_x = output.x.as<std::byte>();

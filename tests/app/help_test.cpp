@@ -29,6 +29,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "--fan-out",
                         "--reduce",
                         "--dispatch",
+                        "--scales",
                         "--combine",
                         "--rounds",
                         "--workers",
@@ -41,6 +42,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "[default: bf16]",
                         "[default: auto]",
                         "[default: token_rank]",
+                        "[default: row]",
                         "[default: direct]",
                         "[default: low_latency]"};
   const std::string run = braid({"run", "--help"}).out;

@@ -39,6 +39,9 @@ class RankRun {
 
   const RankInput& mine(const Dispatched& d) const;
   void begin(const Case& c, Routing routing, std::uint64_t seed, Dispatched& d);
+  // One row's scales, wherever they stand.
+  std::vector<std::byte> scales_of(const Case& c, const Dispatched& d, int local,
+                                   std::int64_t row) const;
   std::string check_dispatch(const Case& c, const Dispatched& d) const;
   // Rows [first, end) of local experts into y, laid out as the dispatched rows.
   void experts(const Case& c, const Dispatched& d, Range range,
