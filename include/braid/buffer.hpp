@@ -70,6 +70,8 @@ struct BufferOptions {
 
   // Reserve slots for per_expert copies (min(k, Le) a token and rank instead of one).
   bool allow_per_expert = false;
+  // Reserve for each handle slot a region that the experts write their rows into: combine_region().
+  bool combine_regions = false;
   // The widest dispatch format; kFp8 halves the slots of a buffer that never dispatches BF16.
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 };
@@ -117,7 +119,8 @@ struct DispatchOptions {
 
 struct CombineInput {
   // [Le, R*T, H] bf16, laid out as dispatch's output; or with rows_of_one_round set, [Le/G, R*T, H]
-  // for each round: then each combine_send takes its round's rows from here.
+  // for each round: then each combine_send takes its round's rows from here. Not given, without
+  // rows_of_one_round: the rows are those of the handle's combine_region().
   Tensor x;
   Tensor topk_weights;  // [n, k] f32; ignored where they travelled with dispatch (kExpertRank)
 };
@@ -200,6 +203,12 @@ class Buffer {
   // Receives all rounds at once.
   void combine_receive(const Handle& handle, Stream& stream);
   Hook combine_hook(const Handle& handle);
+
+  // Where the experts may write their rows, so that nobody copies them: [Le, R*T, H] bf16, at one
+  // address for the handle's slot as long as the buffer lives. It is the handle's from its first
+  // dispatch_receive on until its last combine was received; contents are not kept between handles.
+  // Throws kInvalidArgument where the buffer was made without combine_regions.
+  Tensor combine_region(const Handle& handle) const;
 
   // Since the buffer was made; settles after the streams were synchronized.
   Traffic dispatch_traffic() const;

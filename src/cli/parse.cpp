@@ -108,6 +108,8 @@ void add_plan(CLI::App& app, PlanCommand& command) {
   arguments.number("--rounds", buffer.max_rounds, 1, "G: most rounds of an operation");
   add_fan_out(arguments, options.fan_out);
   add_dispatch(arguments, buffer.widest_dispatch);
+  arguments.flag("--combine-regions", buffer.combine_regions,
+                 "with room for the experts' rows, for combine without a copy");
   add_json(arguments, command.json);
 }
 

@@ -183,7 +183,11 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   if (!at_expert_rank) {
     check_tensor("topk_weights", input.topk_weights, {DType::kFloat32}, {tokens, args.topk.k});
   }
-  if (!options.rows_of_one_round) {
+  const bool in_region = input.x.empty() && !options.rows_of_one_round;
+  if (in_region) {
+    require(shape.combine_regions,
+            "x is not given, and the buffer was made without combine_regions to take rows from");
+  } else if (!options.rows_of_one_round) {
     check_tensor("x", input.x, {DType::kBFloat16},
                  {shape.num_local(), shape.row_capacity(), shape.hidden});
   } else if (!input.x.empty()) {
@@ -197,11 +201,17 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   args.at_expert_rank = at_expert_rank;
   args.rows_of_one_round = options.rows_of_one_round;
   args.block_rows = options.block_rows;
-  args.x = input.x.as<const std::uint16_t>();
+  args.x = in_region ? combine_region(handle) : input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out = output.x.as<std::uint16_t>();
   args.waited_ns = output.waited_ns.as<std::int64_t>();
   return args;
+}
+
+std::uint16_t* combine_region(const detail::HandleState& handle) {
+  const detail::BufferState& buffer = *handle.buffer;
+  return reinterpret_cast<std::uint16_t*>(buffer.local.data() +
+                                          buffer.local_map.combine_region(handle.slot));
 }
 
 void check_round_rows(const detail::HandleState& handle, const Tensor& rows) {

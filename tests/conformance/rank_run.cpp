@@ -128,8 +128,26 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
   return "";
 }
 
-void RankRun::experts(const Case& c, const Dispatched& d, Range range,
-                      std::vector<std::uint16_t>& y) const {
+std::uint16_t* RankRun::experts_output(const Case& c, const Dispatched& d,
+                                       std::vector<std::uint16_t>& own) const {
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  const auto size = static_cast<std::size_t>(kLocalExperts * capacity * kHidden);
+  if (c.zero_copy) {
+    auto* region = buffer_.combine_region(d.handle).as<std::uint16_t>();
+    std::fill_n(region, size, kNan);
+    return region;
+  }
+  own.assign(size, kNan);
+  return own.data();
+}
+
+Tensor RankRun::experts_rows(const Case& c, std::uint16_t* y) const {
+  if (c.zero_copy) return {};
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  return tensor_of(y, DType::kBFloat16, {kLocalExperts, capacity, kHidden});
+}
+
+void RankRun::experts(const Case& c, const Dispatched& d, Range range, std::uint16_t* y) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
   for (auto local = static_cast<int>(range.begin); local < range.end; ++local) {
@@ -140,8 +158,7 @@ void RankRun::experts(const Case& c, const Dispatched& d, Range range,
                           d.x.begin() + static_cast<std::ptrdiff_t>((idx + 1) * data_bytes));
       arrived.scales = scales_of(c, d, local, row);
       const auto output = expert_output(c.dispatch, arrived, group_.rank() * kLocalExperts + local);
-      std::copy(output.begin(), output.end(),
-                y.begin() + static_cast<std::ptrdiff_t>(idx * kHidden));
+      std::copy(output.begin(), output.end(), y + idx * kHidden);
     }
   }
 }
@@ -161,14 +178,13 @@ CombineOptions RankRun::combine_options(const Case& c) const {
 std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
   const RankInput& own = mine(d);
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  std::vector<std::uint16_t> y(static_cast<std::size_t>(kLocalExperts * capacity * kHidden), kNan);
+  std::vector<std::uint16_t> own_rows;
+  std::uint16_t* y = experts_output(c, d, own_rows);
   experts(c, d, {0, kLocalExperts}, y);
   std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
   std::vector<float> weights = own.weights;
   CombineInput input;
-  if (!c.rows_of_one_round) {
-    input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
-  }
+  if (!c.rows_of_one_round) input.x = experts_rows(c, y);
   if (c.reduce == Reduce::kTokenRank) {
     input.topk_weights = tensor_of(weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   }
@@ -180,8 +196,8 @@ std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
     // Rounds alternate between streams: their order is the buffer's to keep.
     Stream& stream = round % 2 == 0 ? stream_ : other_stream_;
     if (c.rows_of_one_round) {
-      const Tensor rows = tensor_of(y.data() + round * per_round * capacity * kHidden,
-                                    DType::kBFloat16, {per_round, capacity, kHidden});
+      const Tensor rows = tensor_of(y + round * per_round * capacity * kHidden, DType::kBFloat16,
+                                    {per_round, capacity, kHidden});
       buffer_.combine_send(d.handle, round, rows, stream);
     } else {
       buffer_.combine_send(d.handle, round, stream);
@@ -230,12 +246,12 @@ std::string RankRun::run_round_by_round(const Case& c, Routing routing, std::uin
   Dispatched d;
   begin(c, routing, seed, d);
   RankInput& own = d.inputs[static_cast<std::size_t>(group_.rank())];
-  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const std::int64_t per_round = kLocalExperts / c.combine_rounds;
-  std::vector<std::uint16_t> y(static_cast<std::size_t>(kLocalExperts * capacity * kHidden), kNan);
+  std::vector<std::uint16_t> own_rows;
+  std::uint16_t* y = experts_output(c, d, own_rows);
   std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
   CombineInput input;
-  input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
+  input.x = experts_rows(c, y);
   input.topk_weights = tensor_of(own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   CombineOutput output;
   output.x = tensor_of(out.data(), DType::kBFloat16, {own.num_tokens, kHidden});
