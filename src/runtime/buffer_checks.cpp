@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "codec/row.hpp"
+#include "machine/bad_choice.hpp"
 
 namespace braid::runtime {
 namespace {
@@ -73,12 +74,13 @@ layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
   topk.num_tokens = static_cast<int>(idx.dim(0));
   topk.k = static_cast<int>(k);
   topk.num_experts = shape.num_experts;
-  for (std::int64_t i = 0; i < idx.num_elements(); ++i) {
-    const std::int64_t value =
-        topk.is_int64 ? idx.as<const std::int64_t>()[i] : idx.as<const std::int32_t>()[i];
-    require(value >= -1 && value < shape.num_experts,
-            "topk_idx of token {}, choice {} is {}, but must be -1 to {}", i / k, i % k, value,
-            shape.num_experts - 1);
+  for (std::int64_t token = 0; token < topk.num_tokens; ++token) {
+    for (int choice = 0; choice < topk.k; ++choice) {
+      const std::int64_t value = topk.value(token, choice);
+      if (topk.may_be(value)) continue;
+      const machine::BadChoiceRecord bad{2, choice, token, value};
+      fail(ErrorCode::kInvalidArgument, "{}", machine::sentence_of(bad, topk.num_experts));
+    }
   }
   return topk;
 }

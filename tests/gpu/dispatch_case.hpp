@@ -22,6 +22,7 @@ struct CaseShape {
   int rounds = 1;
   bool per_expert = false;
   DispatchFormat format = DispatchFormat::kFp8;
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;
   Routing routing = Routing::kRandom;
   std::uint32_t seed = 1;
 
