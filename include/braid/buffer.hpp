@@ -70,6 +70,8 @@ struct BufferOptions {
 
   // Reserve slots for per_expert copies (min(k, Le) a token and rank instead of one).
   bool allow_per_expert = false;
+  // Reserve for each handle slot a region that the experts write their rows into: combine_region().
+  bool combine_regions = false;
   // The widest dispatch format; kFp8 halves the slots of a buffer that never dispatches BF16.
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 };
@@ -97,7 +99,8 @@ struct DispatchInput {
 
 struct DispatchOutput {
   Tensor x;  // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
-  Tensor scales;  // FP8: [Le, R*T, H/128] f32; UE8M0: [Le, R*T, ceil(H/512)] i32, else not given
+  Tensor scales;  // FP8: [Le, R*T, words], of H/128 f32 or (UE8M0) ceil(H/512) i32; [Le, words,
+                  // R*T] where scale_layout is kColumnMajor; not given for BF16
   Tensor counts;  // [Le] i32, written when the expert's round was received
 
   Tensor
@@ -108,14 +111,16 @@ struct DispatchOutput {
 struct DispatchOptions {
   DispatchFormat format = DispatchFormat::kFp8;
   FanOut fan_out = FanOut::kAuto;
-  int num_rounds = 1;    // G; divides Le
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of the FP8 formats' scales in the output
+  int num_rounds = 1;                                 // G; divides Le
   int send_workers = 1;  // the SM budget of a send: worker threads on the CPU
   int receive_workers = 1;
 };
 
 struct CombineInput {
   // [Le, R*T, H] bf16, laid out as dispatch's output; or with rows_of_one_round set, [Le/G, R*T, H]
-  // for each round: then each combine_send takes its round's rows from here.
+  // for each round: then each combine_send takes its round's rows from here. Not given, without
+  // rows_of_one_round: the rows are those of the handle's combine_region().
   Tensor x;
   Tensor topk_weights;  // [n, k] f32; ignored where they travelled with dispatch (kExpertRank)
 };
@@ -198,6 +203,12 @@ class Buffer {
   // Receives all rounds at once.
   void combine_receive(const Handle& handle, Stream& stream);
   Hook combine_hook(const Handle& handle);
+
+  // Where the experts may write their rows, so that nobody copies them: [Le, R*T, H] bf16, at one
+  // address for the handle's slot as long as the buffer lives. It is the handle's from its first
+  // dispatch_receive on until its last combine was received; contents are not kept between handles.
+  // Throws kInvalidArgument where the buffer was made without combine_regions.
+  Tensor combine_region(const Handle& handle) const;
 
   // Since the buffer was made; settles after the streams were synchronized.
   Traffic dispatch_traffic() const;

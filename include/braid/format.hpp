@@ -19,6 +19,13 @@ enum class CombineFormat : std::uint8_t {
   kLogFmt10,  // logarithmic, 10 bits a value where a group of 128 channels allows it, else BF16
 };
 
+// How the scales of an expert's rows stand in dispatch's output; a word is a float32, or an int32
+// of four UE8M0 scales.
+enum class ScaleLayout : std::uint8_t {
+  kRowMajor,     // [Le, rows, words]: a row's words are neighbors
+  kColumnMajor,  // [Le, words, rows]: a word of all rows together, as DeepEP's GEMMs take them
+};
+
 inline constexpr int kScaleGroup = 128;  // channels that share one scale, in every format
 inline constexpr int kNumDispatchFormats = 4;
 inline constexpr int kNumCombineFormats = 2;
@@ -26,9 +33,11 @@ inline constexpr int kNumCombineFormats = 2;
 // "bf16", "fp8", "fp8_pow2", "fp8_ue8m0"; "bf16", "logfmt10".
 const char* to_string(DispatchFormat format) noexcept;
 const char* to_string(CombineFormat format) noexcept;
+const char* to_string(ScaleLayout layout) noexcept;  // "row", "column"
 
 // The reverse; throws kInvalidArgument for any other text, listing what there is.
 DispatchFormat parse_dispatch_format(const char* text);
 CombineFormat parse_combine_format(const char* text);
+ScaleLayout parse_scale_layout(const char* text);
 
 }  // namespace braid

@@ -75,15 +75,16 @@ class BenchRank {
   void decode_rows() {
     const codec::RowKernels& kernels = codec::row_kernels();
     const std::int64_t data_bytes = codec::dispatch_data_bytes(options_.dispatch, shape_.hidden);
-    const std::int64_t scale_bytes = codec::dispatch_scale_bytes(options_.dispatch, shape_.hidden);
+    const layout::ScaleShape scale_shape = received_.scale_shape();
+    std::vector<std::byte> gathered;
     std::vector<float> decoded(static_cast<std::size_t>(shape_.hidden));
+    const auto* scales = received_.scales().as<const std::byte>();
     for (std::int64_t expert = 0; expert < rows_.tensor().dim(0); ++expert) {
       const std::int64_t first = expert * received_.row_capacity();
       for (std::int64_t row = first; row < first + received_.counts()[expert]; ++row) {
-        kernels.decode_dispatch(options_.dispatch,
-                                received_.x().as<const std::byte>() + row * data_bytes,
-                                received_.scales().as<const std::byte>() + row * scale_bytes,
-                                shape_.hidden, decoded.data());
+        kernels.decode_dispatch(
+            options_.dispatch, received_.x().as<const std::byte>() + row * data_bytes,
+            layout::row_scales(scale_shape, scales, row, gathered), shape_.hidden, decoded.data());
         std::uint16_t* out = rows_.as<std::uint16_t>() + row * shape_.hidden;
         for (std::size_t i = 0; i < decoded.size(); ++i) out[i] = codec::float_to_bf16(decoded[i]);
       }

@@ -122,7 +122,8 @@ class LayerRank {
                             .scales = received_.scales().as<const std::byte>(),
                             .counts = received_.counts(),
                             .row_capacity = received_.row_capacity(),
-                            .hidden = hidden()};
+                            .hidden = hidden(),
+                            .scale_layout = options_.scales};
     experts_.run(input, {.rows = rows_.as<void>()},
                  {.begin = round * per_round,
                   .end = (round + 1) * per_round,

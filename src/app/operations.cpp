@@ -7,6 +7,7 @@ namespace braid::app {
 DispatchOptions dispatch_options(const CommunicationOptions& options) {
   return {.format = options.dispatch,
           .fan_out = options.resolved_fan_out(),
+          .scale_layout = options.scales,
           .num_rounds = options.rounds,
           .send_workers = options.workers,
           .receive_workers = options.workers};
@@ -29,10 +30,14 @@ ReceivedRows::ReceivedRows(const CommunicationOptions& options, const LayerShape
   const bool fp8 = options.dispatch != DispatchFormat::kBf16;
   x_ = Block(fp8 ? DType::kFloat8E4M3 : DType::kBFloat16, {num_local, capacity, shape.hidden});
   counts_ = Block(DType::kInt32, {num_local});
+  const std::int64_t words =
+      codec::dispatch_scale_bytes(options.dispatch, shape.hidden) / layout::kScaleWordBytes;
+  scale_shape_ = {options.scales, words, capacity};
   if (!fp8) return;
   const bool packed = options.dispatch == DispatchFormat::kFp8Ue8m0;
-  const std::int64_t words = codec::dispatch_scale_bytes(options.dispatch, shape.hidden) / 4;
-  scales_ = Block(packed ? DType::kInt32 : DType::kFloat32, {num_local, capacity, words});
+  const DType word = packed ? DType::kInt32 : DType::kFloat32;
+  scales_ = options.scales == ScaleLayout::kColumnMajor ? Block(word, {num_local, words, capacity})
+                                                        : Block(word, {num_local, capacity, words});
 }
 
 DispatchOutput ReceivedRows::output() const {

@@ -7,6 +7,7 @@
 #include "app/block.hpp"
 #include "app/options.hpp"
 #include "braid/buffer.hpp"
+#include "layout/scales.hpp"
 
 namespace braid::app {
 
@@ -23,6 +24,7 @@ class ReceivedRows {
   const Block& scales() const { return scales_; }
   const std::int32_t* counts() const { return counts_.as<const std::int32_t>(); }
   std::vector<std::int64_t> tokens_per_expert() const;
+  const layout::ScaleShape& scale_shape() const { return scale_shape_; }
   std::int64_t row_capacity() const { return x_.tensor().dim(1); }
 
   // BF16 of the same shape as x.
@@ -30,6 +32,7 @@ class ReceivedRows {
 
  private:
   Block x_, scales_, counts_;
+  layout::ScaleShape scale_shape_;
 };
 
 }  // namespace braid::app

@@ -21,6 +21,7 @@ struct CommunicationOptions {
   FanOut fan_out = FanOut::kAuto;
   Reduce reduce = Reduce::kTokenRank;
   DispatchFormat dispatch = DispatchFormat::kFp8;
+  ScaleLayout scales = ScaleLayout::kRowMajor;
   CombineFormat combine = CombineFormat::kBf16;
   int rounds = 1;
   int workers = 1;

@@ -27,6 +27,7 @@ void add_options(Json& report, const app::CommunicationOptions& options) {
   report["fan_out_requested"] = to_string(options.fan_out);
   report["reduce"] = to_string(options.reduce);
   report["dispatch"] = to_string(options.dispatch);
+  report["scales"] = to_string(options.scales);
   report["combine"] = to_string(options.combine);
   report["rounds"] = options.rounds;
   report["workers"] = options.workers;
@@ -152,6 +153,7 @@ Json to_json(const app::PlanOptions& options, const MemoryPlan& plan) {
           {"rounds", buffer.max_rounds},
           {"fan_out", to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank)},
           {"dispatch", to_string(buffer.widest_dispatch)},
+          {"combine_regions", buffer.combine_regions},
           {"symmetric_bytes", plan.symmetric_bytes},
           {"local_bytes", plan.local_bytes},
           {"symmetric", regions_json(plan.symmetric)},

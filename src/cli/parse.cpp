@@ -37,6 +37,10 @@ void add_communication(Arguments& arguments, app::CommunicationOptions& options)
       "--reduce", "token_rank|expert_rank", "token_rank", "where a token's rows are summed",
       [&options](const std::string& text) { options.reduce = parse_reduce(text.c_str()); });
   add_dispatch(arguments, options.dispatch);
+  arguments.choice(
+      "--scales", "row|column", "row",
+      "how the scales of an expert's FP8 rows stand: row by row, or by scale group",
+      [&options](const std::string& text) { options.scales = parse_scale_layout(text.c_str()); });
   arguments.choice("--combine", "bf16|logfmt10", "bf16", "how the experts' rows travel home",
                    [&options](const std::string& text) {
                      options.combine = parse_combine_format(text.c_str());
@@ -104,6 +108,8 @@ void add_plan(CLI::App& app, PlanCommand& command) {
   arguments.number("--rounds", buffer.max_rounds, 1, "G: most rounds of an operation");
   add_fan_out(arguments, options.fan_out);
   add_dispatch(arguments, buffer.widest_dispatch);
+  arguments.flag("--combine-regions", buffer.combine_regions,
+                 "with room for the experts' rows, for combine without a copy");
   add_json(arguments, command.json);
 }
 

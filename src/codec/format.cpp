@@ -24,6 +24,14 @@ const char* to_string(CombineFormat format) noexcept {
   return "unknown";
 }
 
+const char* to_string(ScaleLayout layout) noexcept {
+  switch (layout) {
+    case ScaleLayout::kRowMajor: return "row";
+    case ScaleLayout::kColumnMajor: return "column";
+  }
+  return "unknown";
+}
+
 DispatchFormat parse_dispatch_format(const char* text) {
   const std::string_view given = text == nullptr ? "" : text;
   for (int i = 0; i < kNumDispatchFormats; ++i) {
@@ -42,6 +50,14 @@ CombineFormat parse_combine_format(const char* text) {
   }
   fail(ErrorCode::kInvalidArgument, "combine format is \"{}\", but must be bf16 or logfmt10",
        given);
+}
+
+ScaleLayout parse_scale_layout(const char* text) {
+  const std::string_view given = text == nullptr ? "" : text;
+  for (const ScaleLayout layout : {ScaleLayout::kRowMajor, ScaleLayout::kColumnMajor}) {
+    if (given == to_string(layout)) return layout;
+  }
+  fail(ErrorCode::kInvalidArgument, "scale layout is \"{}\", but must be row or column", given);
 }
 
 }  // namespace braid

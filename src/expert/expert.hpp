@@ -45,10 +45,11 @@ struct ExpertOptions {
 struct ExpertInput {
   DispatchFormat format = DispatchFormat::kBf16;
   const std::byte* x = nullptr;          // [num_local, row_capacity, hidden], BF16 or e4m3
-  const std::byte* scales = nullptr;     // [num_local, row_capacity, scale bytes]; null for kBf16
+  const std::byte* scales = nullptr;     // as scale_layout says; null for kBf16
   const std::int32_t* counts = nullptr;  // [num_local], rows that are valid
   std::int64_t row_capacity = 0;
   int hidden = 0;
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;
 };
 
 // [experts, row_capacity, hidden] from first_expert on, kBFloat16 or kFloat32: row r of expert e is

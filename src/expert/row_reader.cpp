@@ -1,6 +1,7 @@
 #include "expert/row_reader.hpp"
 
 #include <cstring>
+#include <vector>
 
 #include "codec/row.hpp"
 #include "codec/rows.hpp"
@@ -11,8 +12,10 @@ RowReader::RowReader(const ExpertInput& input)
     : x_(input.x),
       scales_(input.scales),
       row_bytes_(static_cast<std::size_t>(codec::dispatch_data_bytes(input.format, input.hidden))),
-      scale_bytes_(
-          static_cast<std::size_t>(codec::dispatch_scale_bytes(input.format, input.hidden))),
+      scale_shape_{
+          input.scale_layout,
+          codec::dispatch_scale_bytes(input.format, input.hidden) / layout::kScaleWordBytes,
+          input.row_capacity},
       hidden_(input.hidden),
       format_(input.format) {}
 
@@ -29,7 +32,8 @@ void RowReader::read(std::int64_t row, float* out) const {
     std::memcpy(out, data, row_bytes_);
     return;
   }
-  const std::byte* scales = scale_bytes_ == 0 ? nullptr : scales_ + index * scale_bytes_;
+  std::vector<std::byte> gathered;
+  const std::byte* scales = layout::row_scales(scale_shape_, scales_, row, gathered);
   codec::row_kernels().decode_dispatch(format_, data, scales, hidden_, out);
 }
 

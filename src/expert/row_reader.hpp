@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "expert/expert.hpp"
+#include "layout/scales.hpp"
 
 namespace braid::expert {
 
@@ -21,7 +22,7 @@ class RowReader {
   const std::byte* x_ = nullptr;
   const std::byte* scales_ = nullptr;
   std::size_t row_bytes_ = 0;
-  std::size_t scale_bytes_ = 0;
+  layout::ScaleShape scale_shape_;
   int hidden_ = 0;
   DispatchFormat format_ = DispatchFormat::kBf16;
   bool is_float32_ = false;  // then format_ does not matter

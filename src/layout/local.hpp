@@ -41,11 +41,13 @@ struct SumTerm {
 };
 static_assert(sizeof(SumTerm) == 16);
 
-// The local block: state, then for each handle slot its record and tables.
+// The local block: state, then for each handle slot its record and tables, then where they are
+// reserved for each handle slot the rows that its experts write.
 struct LocalMap {
   BufferShape shape;
-  Region state, active, records, expert_counts, origins, terms;
+  Region state, active, records, expert_counts, origins, terms, combine_regions;
   std::int64_t handle_bytes = 0;  // of one handle slot's tables
+  std::int64_t combine_region_stride = 0;
   std::int64_t total_bytes = 0;
 
   BRAID_HD static constexpr LocalMap of(const BufferShape& shape) {
@@ -68,12 +70,20 @@ struct LocalMap {
     map.terms = place(ranks * map.terms_per_source() * static_cast<std::int64_t>(sizeof(SumTerm)));
     map.handle_bytes = at - tables;
     map.total_bytes = tables + shape.handle_slots * map.handle_bytes;
+    if (!shape.combine_regions) return map;
+    map.combine_region_stride = round_up(shape.combine_region_bytes(), kRegionAlignment);
+    map.combine_regions = {round_up(map.total_bytes, kRegionAlignment),
+                           shape.handle_slots * map.combine_region_stride};
+    map.total_bytes = map.combine_regions.offset + map.combine_regions.bytes;
     return map;
   }
 
   // Every choice of every token.
   BRAID_HD constexpr std::int64_t terms_per_source() const { return shape.combine_slots(); }
 
+  BRAID_HD constexpr std::int64_t combine_region(int slot) const {
+    return combine_regions.offset + slot * combine_region_stride;
+  }
   BRAID_HD constexpr std::int64_t record(int slot) const {
     return records.offset + slot * static_cast<std::int64_t>(sizeof(HandleRecord));
   }

@@ -23,6 +23,16 @@ struct TopK {
   int k = 0;
   int num_experts = 0;
 
+  // As it is in the table.
+  BRAID_HD std::int64_t value(std::int64_t token, int choice) const {
+    const std::int64_t at = token * k + choice;
+    return is_int64 ? static_cast<const std::int64_t*>(idx)[at]
+                    : static_cast<const std::int32_t*>(idx)[at];
+  }
+  BRAID_HD constexpr bool may_be(std::int64_t value) const {
+    return value >= -1 && value < num_experts;
+  }
+
   BRAID_HD int expert(std::int64_t token, int choice) const {
     const std::int64_t at = token * k + choice;
     // As unsigned, what is negative is out of range too.

@@ -75,6 +75,7 @@ struct BufferShape {
   int max_rounds = 1;
   int handle_slots = 1;
   bool per_expert_copies = false;
+  bool combine_regions = false;
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 
   BRAID_HD constexpr int num_local() const { return num_experts / num_ranks; }
@@ -89,6 +90,10 @@ struct BufferShape {
   // Rows of the expert-major output that one expert has.
   BRAID_HD constexpr std::int64_t row_capacity() const {
     return static_cast<std::int64_t>(num_ranks) * max_tokens;
+  }
+  // The experts' output of one handle, BF16.
+  BRAID_HD constexpr std::int64_t combine_region_bytes() const {
+    return num_local() * row_capacity() * 2 * std::int64_t{hidden};
   }
   BRAID_HD constexpr std::int64_t message_stride() const {
     return round_up(MessageShape::of(widest_dispatch, hidden).bytes(top_k), kSlotAlignment);

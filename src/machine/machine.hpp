@@ -62,12 +62,23 @@ struct WaitResult {
 // every rank of the group with it.
 enum class TimeoutPolicy : std::int32_t { kFail, kMask };
 
+// The first value of a top-k table that is neither -1 nor an expert, where the host could not read
+// the table. It counted as -1 and its operation went on, so it is no failure and has a record of
+// its own. `state` as below.
+struct BadChoiceRecord {
+  std::uint32_t state = 0;
+  std::int32_t choice = 0;
+  std::int64_t token = 0;
+  std::int64_t value = 0;
+};
+
 // The first timeout of a rank's operations. `state` is 0, 1 while it is being written, then 2.
 struct TimeoutRecord {
   std::uint32_t state = 0;
   WaitTag tag;
   std::uint32_t expected_epoch = 0;
   Word seen = 0;
+  BadChoiceRecord bad_choice;
 };
 
 // Bytes that are ready to be sent, wherever the machine keeps them.
@@ -122,9 +133,11 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   { m.wait_warp(flag, 1U, tag, total) } -> std::same_as<WaitResult>;  // a warp for one flag
   // Whether this rank or a peer has failed, as of the worker's last sync_worker: its threads agree.
   { m.failed() } -> std::same_as<bool>;
-  m.raise(rank, n, word);       // at a reachable rank: the flag at offset n of its block
-  m.post(rank, n, word);        // the same for a word that stands for itself alone
-  m.signal(rank, id, n, word);  // at an unreachable one: seen after all puts of the operation `id`
+  // A single thread's, rarely: the top-k value of a token's choice is no expert (BadChoiceRecord).
+  m.report_bad_choice(n, 1, n);  // token, choice, value
+  m.raise(rank, n, word);        // at a reachable rank: the flag at offset n of its block
+  m.post(rank, n, word);         // the same for a word that stands for itself alone
+  m.signal(rank, id, n, word);   // at an unreachable one: seen after all puts of the operation `id`
 
   // Bytes to a rank's block: stores where it is reachable, puts of operation `id` elsewhere.
   // Ahead of stage_encoded, one thread's: a row that the worker will stage encoded. Rows are staged

@@ -24,11 +24,12 @@ struct DispatchArgs {
   layout::RouteRules rules;  // experts, rounds and fan-out of this dispatch
   layout::TopK topk;
   DispatchFormat format = DispatchFormat::kFp8;
-  const std::uint16_t* x = nullptr;  // [n, H] bf16
-  const float* weights = nullptr;    // [n, k], or none
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of out_scales
+  const std::uint16_t* x = nullptr;                   // [n, H] bf16
+  const float* weights = nullptr;                     // [n, k], or none
 
   std::byte* out_x = nullptr;              // [Le, R*T, H]
-  std::byte* out_scales = nullptr;         // [Le, R*T, scale bytes]
+  std::byte* out_scales = nullptr;         // layout::ScaleShape
   std::int32_t* out_counts = nullptr;      // [Le]
   std::int64_t* received_total = nullptr;  // [Le], or none
   std::int64_t* waited_ns = nullptr;       // [R], or none

@@ -148,14 +148,19 @@ BRAID_HD inline bool goes(const DispatchArgs& a, const Sending& s, const ChoiceP
   return plan.leads() && plan.message_round == s.round && is_active(a.op, plan.rank);
 }
 
-// Reads what a token's plan needs, ahead of it. A warp's work, that of plan_token.
+// Reads what a token's plan needs, ahead of it. A warp's work, that of plan_token. The first round
+// reports values that name no expert: a token is read once a round, by the worker that sends it.
 template <Machine M>
-BRAID_HD void read_token(M& m, const DispatchArgs& a, const SendTables& tables,
+BRAID_HD void read_token(M& m, const DispatchArgs& a, const SendTables& tables, int round,
                          std::int64_t token) {
   m.for_lanes(a.topk.k, [&](int choice) {
     const float weight = a.weights == nullptr ? 0.0F : a.weights[token * a.topk.k + choice];
-    tables.experts[choice] = a.topk.expert(token, choice);
+    const int expert = a.topk.expert(token, choice);
+    tables.experts[choice] = expert;
     tables.weights[choice] = weight;
+    if (expert >= 0 || round > 0) return;
+    const std::int64_t value = a.topk.value(token, choice);
+    if (!a.topk.may_be(value)) m.report_bad_choice(token, choice, value);
   });
   m.sync_warp();
 }
@@ -247,7 +252,7 @@ BRAID_HD void send_tokens(M& m, const DispatchArgs& a, const SendTables& tables,
     turn = turn == layout::kPlannedTokens - 1 ? 0 : turn + 1;
     if (plans_them) {
       plan_token(m, a, tables, s, plans, token);
-      if (token + 1 < tokens.end) read_token(m, a, tables, token + 1);
+      if (token + 1 < tokens.end) read_token(m, a, tables, s.round, token + 1);
     }
     bool sends = true;
     if (!fetches_ahead(a)) {
@@ -287,7 +292,9 @@ BRAID_HD std::uint32_t send_messages(M& m, const DispatchArgs& a, int round) {
       m.fetch(a.format, a.x + token * hidden, hidden);
     }
   }
-  if (m.warp() == m.num_warps() - 1 && tokens.size() > 0) read_token(m, a, tables, tokens.begin);
+  if (m.warp() == m.num_warps() - 1 && tokens.size() > 0) {
+    read_token(m, a, tables, round, tokens.begin);
+  }
   count_routes(m, a, tables, tokens.begin);
   await_depth(m, a.op, epoch, WaitTag{Operation::kDispatchSend, round, 0}, a.waited_ns);
   m.sync_worker();

@@ -1,6 +1,7 @@
 // Dispatch's receive: from messages to rows of the experts, and the tables that combine reads.
 #pragma once
 
+#include "layout/scales.hpp"
 #include "layout/scratch.hpp"
 #include "protocol/control.hpp"
 
@@ -117,6 +118,42 @@ BRAID_HD inline bool comes_in_round(const DispatchArgs& a, const MessageShape& s
   return false;
 }
 
+// The row of this round that a placement names, among the rows of its expert.
+struct RowPlace {
+  bool in_round = false;
+  int expert = 0;
+  std::uint32_t row = 0;
+};
+
+BRAID_HD inline RowPlace row_place(const ExpertMap& experts, const ReceiveTables& tables,
+                                   WaitTag from, const Placement& placement) {
+  const int per_round = experts.per_round();
+  const int expert = placement.local_expert();
+  const int in_round = expert - from.round * per_round;
+  if (in_round < 0 || in_round >= per_round) return {};
+  return {true, expert, tables.first_rows[from.peer * per_round + in_round] + placement.row};
+}
+
+// Scales by column: a row's words stand apart, so all lanes write one row's at a time.
+template <Machine M>
+BRAID_HD void place_columns(M& m, const DispatchArgs& a, const ReceiveTables& tables, WaitTag from,
+                            const machine::Staged& staged) {
+  const MessageShape shape = MessageShape::of(a.format, a.op.map.shape.hidden);
+  const layout::ScaleShape scales{a.scale_layout, shape.scale_bytes / layout::kScaleWordBytes,
+                                  a.op.map.shape.row_capacity()};
+  const auto* words = reinterpret_cast<const std::uint32_t*>(staged.data + shape.scales_at);
+  const std::uint32_t count = header_of(shape, staged.data).num_placements;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const Placement placement = placements_of(shape, staged.data)[i];
+    const RowPlace place = row_place(a.rules.experts, tables, from, placement);
+    if (!place.in_round || placement.repeat()) continue;
+    std::byte* to = a.out_scales + scales.first(place.expert, place.row);
+    m.for_lanes(static_cast<int>(scales.words), [&](int word) {
+      *reinterpret_cast<std::uint32_t*>(to + word * scales.stride()) = words[word];
+    });
+  }
+}
+
 // Places one message's rows of this round, a placement a lane. A warp's work.
 template <Machine M>
 BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& tables, int round,
@@ -127,14 +164,12 @@ BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& ta
   // Header and placements come along with the row: one way to memory, not three.
   const auto staged = m.stage(message.data, shape.bytes(a.topk.k));
   const MessageHeader header = header_of(shape, staged.data);
-  const int per_round = experts.per_round();
+  const WaitTag from{Operation::kDispatchReceive, round, message.source};
+  const bool by_column = a.scale_layout == ScaleLayout::kColumnMajor;
   m.for_lanes(static_cast<int>(header.num_placements), [&](int i) {
     const Placement placement = placements_of(shape, staged.data)[i];
-    const int expert = placement.local_expert();
-    const int in_round = expert - round * per_round;
-    if (in_round < 0 || in_round >= per_round) return;
-    const std::uint32_t row =
-        tables.first_rows[message.source * per_round + in_round] + placement.row;
+    const auto [in_round, expert, row] = row_place(experts, tables, from, placement);
+    if (!in_round) return;
     const std::int64_t row_idx = expert * a.op.map.shape.row_capacity() + row;
     const std::uint32_t slot = header.token * static_cast<std::uint32_t>(a.topk.k) +
                                static_cast<std::uint32_t>(placement.choice());
@@ -146,11 +181,12 @@ BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& ta
                                           a.op.local_map.origin(a.op.handle_slot, expert, row)) = {
         static_cast<std::uint32_t>(message.source), slot};
     m.copy(staged, 0, shape.data_bytes, a.out_x + row_idx * shape.data_bytes);
-    if (shape.scale_bytes > 0) {
+    if (shape.scale_bytes > 0 && !by_column) {
       m.copy(staged, shape.scales_at, shape.scale_bytes,
              a.out_scales + row_idx * shape.scale_bytes);
     }
   });
+  if (shape.scale_bytes > 0 && by_column) place_columns(m, a, tables, from, staged);
   m.drain();
 }
 

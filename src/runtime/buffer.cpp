@@ -27,6 +27,7 @@ std::vector<std::pair<std::string, std::string>> named(const BufferOptions& opti
           {"max_rounds", std::to_string(options.max_rounds)},
           {"handle_slots", std::to_string(options.handle_slots)},
           {"allow_per_expert", options.allow_per_expert ? "true" : "false"},
+          {"combine_regions", options.combine_regions ? "true" : "false"},
           {"widest_dispatch", to_string(options.widest_dispatch)}};
 }
 
@@ -307,6 +308,18 @@ void Buffer::combine_receive(const Handle& handle, Stream& stream) {
 Hook Buffer::combine_hook(const Handle& handle) {
   return
       [buffer = *this, handle](Stream& stream) mutable { buffer.combine_receive(handle, stream); };
+}
+
+Tensor Buffer::combine_region(const Handle& handle) const {
+  const HandleState& h = state_of(handle, state_);
+  const layout::BufferShape& shape = state_->map.shape;
+  require(shape.combine_regions,
+          "{} has no combine region: the buffer was made without "
+          "combine_regions",
+          h.dispatch_name);
+  return {runtime::combine_region(h),
+          DType::kBFloat16,
+          {shape.num_local(), shape.row_capacity(), shape.hidden}};
 }
 
 namespace {

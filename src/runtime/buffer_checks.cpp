@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "codec/row.hpp"
+#include "machine/bad_choice.hpp"
 
 namespace braid::runtime {
 namespace {
@@ -73,12 +74,13 @@ layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
   topk.num_tokens = static_cast<int>(idx.dim(0));
   topk.k = static_cast<int>(k);
   topk.num_experts = shape.num_experts;
-  for (std::int64_t i = 0; i < idx.num_elements(); ++i) {
-    const std::int64_t value =
-        topk.is_int64 ? idx.as<const std::int64_t>()[i] : idx.as<const std::int32_t>()[i];
-    require(value >= -1 && value < shape.num_experts,
-            "topk_idx of token {}, choice {} is {}, but must be -1 to {}", i / k, i % k, value,
-            shape.num_experts - 1);
+  for (std::int64_t token = 0; token < topk.num_tokens; ++token) {
+    for (int choice = 0; choice < topk.k; ++choice) {
+      const std::int64_t value = topk.value(token, choice);
+      if (topk.may_be(value)) continue;
+      const machine::BadChoiceRecord bad{2, choice, token, value};
+      fail(ErrorCode::kInvalidArgument, "{}", machine::sentence_of(bad, topk.num_experts));
+    }
   }
   return topk;
 }
@@ -137,18 +139,20 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   const bool is_bf16 = options.format == DispatchFormat::kBf16;
   check_tensor("output x", output.x, {is_bf16 ? DType::kBFloat16 : DType::kFloat8E4M3},
                {num_local, capacity, shape.hidden});
-  if (options.format == DispatchFormat::kFp8Ue8m0) {
-    check_tensor("output scales", output.scales, {DType::kInt32},
-                 {num_local, capacity, ceil_div(shape.hidden, 4 * kScaleGroup)});
-  } else if (!is_bf16) {
-    check_tensor("output scales", output.scales, {DType::kFloat32},
-                 {num_local, capacity, shape.hidden / kScaleGroup});
+  if (!is_bf16) {
+    const bool packed = options.format == DispatchFormat::kFp8Ue8m0;
+    const std::int64_t words = codec::dispatch_scale_bytes(options.format, shape.hidden) / 4;
+    std::vector<std::int64_t> expected = {num_local, capacity, words};
+    if (options.scale_layout == ScaleLayout::kColumnMajor) expected = {num_local, words, capacity};
+    check_tensor("output scales", output.scales, {packed ? DType::kInt32 : DType::kFloat32},
+                 expected);
   }
   check_tensor("output counts", output.counts, {DType::kInt32}, {num_local});
   check_optional("output received_total", output.received_total, DType::kInt64, num_local);
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
 
   args.format = options.format;
+  args.scale_layout = options.scale_layout;
   args.x = input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out_x = output.x.as<std::byte>();
@@ -181,7 +185,11 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   if (!at_expert_rank) {
     check_tensor("topk_weights", input.topk_weights, {DType::kFloat32}, {tokens, args.topk.k});
   }
-  if (!options.rows_of_one_round) {
+  const bool in_region = input.x.empty() && !options.rows_of_one_round;
+  if (in_region) {
+    require(shape.combine_regions,
+            "x is not given, and the buffer was made without combine_regions to take rows from");
+  } else if (!options.rows_of_one_round) {
     check_tensor("x", input.x, {DType::kBFloat16},
                  {shape.num_local(), shape.row_capacity(), shape.hidden});
   } else if (!input.x.empty()) {
@@ -195,11 +203,17 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   args.at_expert_rank = at_expert_rank;
   args.rows_of_one_round = options.rows_of_one_round;
   args.block_rows = options.block_rows;
-  args.x = input.x.as<const std::uint16_t>();
+  args.x = in_region ? combine_region(handle) : input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out = output.x.as<std::uint16_t>();
   args.waited_ns = output.waited_ns.as<std::int64_t>();
   return args;
+}
+
+std::uint16_t* combine_region(const detail::HandleState& handle) {
+  const detail::BufferState& buffer = *handle.buffer;
+  return reinterpret_cast<std::uint16_t*>(buffer.local.data() +
+                                          buffer.local_map.combine_region(handle.slot));
 }
 
 void check_round_rows(const detail::HandleState& handle, const Tensor& rows) {

@@ -14,6 +14,9 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
 protocol::CombineArgs checked_combine(const detail::HandleState& handle, const CombineInput& input,
                                       const CombineOutput& output, const CombineOptions& options);
 
+// The region of the handle's slot, of a buffer that has them.
+std::uint16_t* combine_region(const detail::HandleState& handle);
+
 // rows_of_one_round: the rows of one combine_send.
 void check_round_rows(const detail::HandleState& handle, const Tensor& rows);
 

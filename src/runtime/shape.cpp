@@ -72,6 +72,7 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   shape.max_rounds = options.max_rounds;
   shape.handle_slots = options.handle_slots;
   shape.per_expert_copies = options.allow_per_expert;
+  shape.combine_regions = options.combine_regions;
   shape.widest_dispatch = options.widest_dispatch;
   check_size(shape);
   return shape;
@@ -130,6 +131,13 @@ MemoryPlan plan_of(const layout::BufferMap& map, const layout::LocalMap& local_m
                     shape.handle_slots, local_map.handle_bytes,
                     shape.num_local() * shape.row_capacity(),
                     shape.num_ranks * local_map.terms_per_source()));
+  if (shape.combine_regions) {
+    local("combine_regions", local_map.combine_regions.offset, local_map.combine_regions.bytes,
+          fmt::format("for each of {} handle slots the experts' rows, which combine sends from "
+                      "here: {} experts x {} rows x {} bytes, in whole pages",
+                      shape.handle_slots, shape.num_local(), shape.row_capacity(),
+                      2 * std::int64_t{shape.hidden}));
+  }
   plan.local_bytes = static_cast<std::uint64_t>(local_map.total_bytes);
   return plan;
 }

@@ -71,6 +71,7 @@ TEST(BadInput, OptionsOfRun) {
       {run({"--fan-out", "per_node"}), {"--fan-out", "per_node", "per_rank", "per_expert", "auto"}},
       {run({"--reduce", "expert_node"}), {"--reduce", "expert_node", "token_rank", "expert_rank"}},
       {run({"--dispatch", "fp4"}), {"--dispatch", "fp4", "bf16", "fp8", "fp8_pow2", "fp8_ue8m0"}},
+      {run({"--scales", "both"}), {"--scales", "both", "row", "column"}},
       {run({"--combine", "fp8"}), {"--combine", "fp8", "bf16", "logfmt10"}},
       {run({"--layer-index", "7"}), {"7"}},
       {run({"--layer-index", "-1"}), {"--layer-index", "-1"}},

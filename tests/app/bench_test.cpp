@@ -21,7 +21,11 @@ nlohmann::json verified(const Words& more) {
 TEST(Bench, ChecksEveryFormat) {
   for (const char* dispatch : {"bf16", "fp8", "fp8_pow2", "fp8_ue8m0"}) {
     for (const char* combine : {"bf16", "logfmt10"}) {
-      verified({"--dispatch", dispatch, "--combine", combine});
+      for (const char* scales : {"row", "column"}) {
+        const auto report =
+            verified({"--dispatch", dispatch, "--combine", combine, "--scales", scales});
+        EXPECT_EQ(report.at("scales"), scales);
+      }
     }
   }
 }

@@ -29,6 +29,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "--fan-out",
                         "--reduce",
                         "--dispatch",
+                        "--scales",
                         "--combine",
                         "--rounds",
                         "--workers",
@@ -41,6 +42,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "[default: bf16]",
                         "[default: auto]",
                         "[default: token_rank]",
+                        "[default: row]",
                         "[default: direct]",
                         "[default: low_latency]"};
   const std::string run = braid({"run", "--help"}).out;
@@ -54,7 +56,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
   const std::string plan = braid({"plan", "--help"}).out;
   for (const char* option :
        {"--ranks", "--ranks-per-node", "--experts", "--tokens", "--hidden", "--topk", "--depth",
-        "--rounds", "--fan-out", "--dispatch", "--json"}) {
+        "--rounds", "--fan-out", "--dispatch", "--combine-regions", "--json"}) {
     EXPECT_TRUE(names(plan, option)) << option;
   }
   EXPECT_FALSE(names(run + bench + plan, "launched")) << "the tool's own flag shows";

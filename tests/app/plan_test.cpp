@@ -38,6 +38,24 @@ TEST(Plan, GrowsWithWhatIsAskedFor) {
   EXPECT_EQ(symmetric_bytes({"--dispatch", "fp8", "--fan-out", "auto"}), fp8);
 }
 
+TEST(Plan, ShowsTheCombineRegionsToTheByte) {
+  const auto without = report_of(kPlan);
+  const auto with = report_of(joined(kPlan, {"--combine-regions"}));
+  EXPECT_EQ(without.at("combine_regions"), false);
+  EXPECT_EQ(with.at("combine_regions"), true);
+  EXPECT_EQ(with.at("symmetric_bytes"), without.at("symmetric_bytes"));
+  const auto& region = with.at("local").back();
+  EXPECT_EQ(region.at("name"), "combine_regions");
+  // 4 handle slots of 4 experts x 8 ranks * 16 tokens x 256 channels.
+  EXPECT_EQ(region.at("bytes"), 4 * 4 * 128 * 512);
+  const auto end =
+      region.at("offset").get<std::uint64_t>() + region.at("bytes").get<std::uint64_t>();
+  EXPECT_EQ(with.at("local_bytes"), end);
+  EXPECT_LT(
+      region.at("offset").get<std::uint64_t>() - without.at("local_bytes").get<std::uint64_t>(),
+      4096U);
+}
+
 TEST(Plan, IsATableForPeople) {
   const Ended plan = braid(kPlan);
   EXPECT_EQ(plan.status, 0);

@@ -32,7 +32,7 @@ void expect_counts(const Json& report, const char* name) {
 
 void expect_common_fields(const Json& report) {
   for (const char* name : {"reference", "mode", "path", "fan_out", "fan_out_requested", "reduce",
-                           "dispatch", "combine", "output_sha256"}) {
+                           "dispatch", "scales", "combine", "output_sha256"}) {
     EXPECT_TRUE(report.at(name).is_string()) << name;
   }
   for (const char* name : {"ranks", "ranks_per_node", "rounds", "workers", "tokens", "seed"}) {
@@ -73,6 +73,7 @@ TEST(Report, OfARunHoldsEveryField) {
   EXPECT_EQ(report["fan_out_requested"], "auto");
   EXPECT_EQ(report["reduce"], "token_rank");
   EXPECT_EQ(report["dispatch"], "fp8");
+  EXPECT_EQ(report["scales"], "row");
   EXPECT_EQ(report["combine"], "bf16");
   EXPECT_EQ(report["rounds"], 1);
   EXPECT_EQ(report["tokens"], 96);

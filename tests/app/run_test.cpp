@@ -96,7 +96,7 @@ TEST(Run, GivesTheSameBitsHoweverTheTokensTravel) {
          {Words{"--fan-out", "per_expert"}, Words{"--rounds", "2"},
           Words{"--rounds", "4", "--fan-out", "per_expert"}, Words{"--workers", "3"},
           Words{"--processes"}, Words{"--processes", "--rounds", "4", "--workers", "2"},
-          Words{"--repeat", "3"}}) {
+          Words{"--scales", "column", "--rounds", "2"}, Words{"--repeat", "3"}}) {
       EXPECT_EQ(sha256_of(verified(joined(base, other))), expected)
           << layer << testing::PrintToString(other);
     }

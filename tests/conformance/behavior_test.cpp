@@ -166,6 +166,55 @@ TEST(Refused, ACombineThatSentNothingLeavesItsHandleAsItWas) {
   });
 }
 
+TEST(CombineRegion, IsRefusedWhereTheBufferWasMadeWithoutOne) {
+  on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
+    const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+    EXPECT_THAT(error_of([&] { buffer.combine_region(handle); }, ErrorCode::kInvalidArgument),
+                HasSubstr("dispatch #1 has no combine region: the buffer was made without"));
+    CombineInput none = io.combine_input;
+    none.x = {};
+    EXPECT_THAT(error_of([&] { buffer.combine(handle, none, io.combine_output, {}, stream); },
+                         ErrorCode::kInvalidArgument),
+                HasSubstr("x is not given, and the buffer was made without combine_regions"));
+    buffer.combine(handle, io.combine_input, io.combine_output, {}, stream);
+    stream.synchronize();
+    EXPECT_EQ(io.out[0], 0x3F40);
+  });
+}
+
+TEST(CombineRegion, HasOneAddressForEachHandleSlot) {
+  on_one_rank([](Buffer& plain, Io& io, Stream& stream) {
+    BufferOptions options = plain.options();
+    options.combine_regions = true;
+    options.handle_slots = 2;
+    Buffer buffer(plain.group(), options);
+    io.combine_input.x = {};
+    std::vector<void*> first;
+    for (int pass = 0; pass < 3; ++pass) {
+      std::vector<Handle> handles;
+      for (std::size_t slot = 0; slot < 2; ++slot) {
+        handles.push_back(buffer.dispatch(io.input, io.output, io.options, stream));
+        stream.synchronize();
+        const Tensor region = buffer.combine_region(handles.back());
+        EXPECT_EQ(region.dtype, DType::kBFloat16);
+        EXPECT_EQ(region.num_elements(), 4 * 4 * 128);
+        if (pass == 0) first.push_back(region.data);
+        EXPECT_EQ(region.data, first[slot]);
+        auto* rows = region.as<std::uint16_t>();
+        // Twos in row 0 of experts 0 and 1.
+        std::fill_n(rows, 128, 0x4000);
+        std::fill_n(rows + 4 * 128, 128, 0x4000);
+        io.out.assign(128, 0);
+        buffer.combine(handles.back(), io.combine_input, io.combine_output, {}, stream);
+        stream.synchronize();
+        EXPECT_EQ(io.out[127], 0x3FC0);  // (0.5 + 0.25) * 2
+      }
+    }
+    EXPECT_EQ(static_cast<std::byte*>(first[1]) - static_cast<std::byte*>(first[0]),
+              4 * 4 * 128 * 2);
+  });
+}
+
 TEST(Slots, ManyOperationsAreEnqueuedAheadWithHandlesDroppedAtOnce) {
   on_one_rank([](Buffer& buffer, Io& io, Stream& stream) {
     Stream other = Stream::cpu();

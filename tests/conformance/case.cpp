@@ -17,6 +17,16 @@ namespace {
 constexpr std::array<int, 7> kLevels = {2, 2, 4, 2, 3, 3, 2};
 using Levels = std::array<int, 7>;
 
+// Follows factors that neither the formats nor the rounds of a dispatch depend on, so that all
+// cases have every format and every number of rounds in both layouts.
+bool by_column(const Levels& levels) { return (levels[0] + levels[3] + levels[6]) % 2 == 1; }
+
+// How combine is given its rows: all at once, round by round, in the buffer's region.
+int rows_given(const Levels& levels) {
+  if ((levels[0] + levels[5]) % 2 == 1) return 1;
+  return (levels[1] + levels[3] + levels[4]) % 2 == 1 ? 2 : 0;
+}
+
 Case case_of(const Levels& levels) {
   constexpr int kRounds[] = {1, 2, 4};
   constexpr int kWorkers[] = {1, 3};
@@ -28,9 +38,11 @@ Case case_of(const Levels& levels) {
   c.dispatch_rounds = kRounds[levels[4]];
   c.combine_rounds = kRounds[levels[5]];
   c.workers = kWorkers[levels[6]];
-  // Two more factors follow the others instead of multiplying them.
+  // More factors follow the others instead of multiplying them.
   c.int64_idx = (levels[2] + levels[6]) % 2 == 1;
-  c.rows_of_one_round = (levels[0] + levels[5]) % 2 == 1;
+  c.rows_of_one_round = rows_given(levels) == 1;
+  c.zero_copy = rows_given(levels) == 2;
+  c.scales = by_column(levels) ? ScaleLayout::kColumnMajor : ScaleLayout::kRowMajor;
   return c;
 }
 
@@ -52,9 +64,12 @@ std::vector<Levels> all_levels() {
 using Pair = std::tuple<std::size_t, int, std::size_t, int>;
 
 std::set<Pair> pairs_of(const Levels& levels) {
+  std::vector<int> all(levels.begin(), levels.end());
+  all.push_back(by_column(levels) ? 1 : 0);
+  all.push_back(rows_given(levels));
   std::set<Pair> pairs;
-  for (std::size_t a = 0; a < levels.size(); ++a) {
-    for (std::size_t b = a + 1; b < levels.size(); ++b) pairs.insert({a, levels[a], b, levels[b]});
+  for (std::size_t a = 0; a < all.size(); ++a) {
+    for (std::size_t b = a + 1; b < all.size(); ++b) pairs.insert({a, all[a], b, all[b]});
   }
   return pairs;
 }
@@ -75,11 +90,14 @@ const char* to_string(Routing routing) {
 }
 
 std::string Case::name() const {
-  return fmt::format("{}/{}/{}/{}/dispatch_rounds={}/combine_rounds={}/workers={}/{}{}",
-                     braid::to_string(fan_out), braid::to_string(reduce),
-                     braid::to_string(dispatch), braid::to_string(combine), dispatch_rounds,
-                     combine_rounds, workers, int64_idx ? "i64" : "i32",
-                     rows_of_one_round ? "/rows_of_one_round" : "");
+  return fmt::format(
+      "{}/{}/{}/scales_by_{}/{}/dispatch_rounds={}/combine_rounds={}/workers={}/{}{}",
+      braid::to_string(fan_out), braid::to_string(reduce), braid::to_string(dispatch),
+      braid::to_string(scales), braid::to_string(combine), dispatch_rounds, combine_rounds, workers,
+      int64_idx ? "i64" : "i32",
+      rows_of_one_round ? "/rows_of_one_round"
+      : zero_copy       ? "/zero_copy"
+                        : "");
 }
 
 std::vector<Case> all_cases() {
@@ -165,6 +183,7 @@ BufferOptions buffer_options(const Topology& topology) {
   options.max_rounds = 4;
   options.handle_slots = 3;
   options.allow_per_expert = true;
+  options.combine_regions = true;
   return options;
 }
 

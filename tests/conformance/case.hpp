@@ -38,6 +38,8 @@ struct Case {
   int workers = 1;
   bool int64_idx = false;
   bool rows_of_one_round = false;
+  bool zero_copy = false;  // experts write into the handle's combine region
+  ScaleLayout scales = ScaleLayout::kRowMajor;
   std::string name() const;
 };
 

@@ -59,9 +59,11 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
   output.x = tensor_of(d.x.data(), is_bf16 ? DType::kBFloat16 : DType::kFloat8E4M3,
                        {kLocalExperts, capacity, kHidden});
   if (!is_bf16) {
-    output.scales = tensor_of(
-        d.scales.data(), c.dispatch == DispatchFormat::kFp8Ue8m0 ? DType::kInt32 : DType::kFloat32,
-        {kLocalExperts, capacity, scale_bytes / 4});
+    const DType word = c.dispatch == DispatchFormat::kFp8Ue8m0 ? DType::kInt32 : DType::kFloat32;
+    output.scales =
+        c.scales == ScaleLayout::kColumnMajor
+            ? tensor_of(d.scales.data(), word, {kLocalExperts, scale_bytes / 4, capacity})
+            : tensor_of(d.scales.data(), word, {kLocalExperts, capacity, scale_bytes / 4});
   }
   output.counts = tensor_of(d.counts.data(), DType::kInt32, {kLocalExperts});
   output.received_total = tensor_of(d.received_total.data(), DType::kInt64, {kLocalExperts});
@@ -69,17 +71,31 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
   DispatchOptions options;
   options.format = c.dispatch;
   options.fan_out = c.fan_out;
+  options.scale_layout = c.scales;
   options.num_rounds = c.dispatch_rounds;
   options.send_workers = c.workers;
   options.receive_workers = c.workers;
   d.handle = buffer_.dispatch_begin(input, output, options);
 }
 
+std::vector<std::byte> RankRun::scales_of(const Case& c, const Dispatched& d, int local,
+                                          std::int64_t row) const {
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  const std::int64_t words = codec::dispatch_scale_bytes(c.dispatch, kHidden) / 4;
+  std::vector<std::byte> scales(static_cast<std::size_t>(4 * words));
+  for (std::int64_t word = 0; word < words; ++word) {
+    const std::int64_t in_expert =
+        c.scales == ScaleLayout::kColumnMajor ? word * capacity + row : row * words + word;
+    std::memcpy(scales.data() + 4 * word,
+                d.scales.data() + 4 * (local * capacity * words + in_expert), 4);
+  }
+  return scales;
+}
+
 std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
-  const auto scale_bytes =
-      static_cast<std::size_t>(codec::dispatch_scale_bytes(c.dispatch, kHidden));
+  const auto is_written = [](std::byte b) { return b != kPoison; };
   for (int local = 0; local < kLocalExperts; ++local) {
     const auto at = static_cast<std::size_t>(local);
     const auto rows = rows_of(d.inputs, group_.rank() * kLocalExperts + local);
@@ -92,10 +108,10 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
     for (std::int64_t row = 0; row < capacity; ++row) {
       const auto idx = static_cast<std::size_t>(local * capacity + row);
       const std::byte* data = d.x.data() + idx * data_bytes;
-      const std::byte* scales = d.scales.data() + idx * scale_bytes;
+      const std::vector<std::byte> scales = scales_of(c, d, local, row);
       if (row >= static_cast<std::int64_t>(rows.size())) {
-        if (std::any_of(data, data + data_bytes, [](std::byte b) { return b != kPoison; }) ||
-            std::any_of(scales, scales + scale_bytes, [](std::byte b) { return b != kPoison; })) {
+        if (std::any_of(data, data + data_bytes, is_written) ||
+            std::any_of(scales.begin(), scales.end(), is_written)) {
           return fmt::format("expert {}: row {} past the count was written", local, row);
         }
         continue;
@@ -103,8 +119,7 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
       const ExpectedRow& from = rows[static_cast<std::size_t>(row)];
       const EncodedRow expected =
           encoded(c.dispatch, d.inputs[static_cast<std::size_t>(from.source)], from.token);
-      if (std::memcmp(data, expected.data.data(), data_bytes) != 0 ||
-          (scale_bytes > 0 && std::memcmp(scales, expected.scales.data(), scale_bytes) != 0)) {
+      if (std::memcmp(data, expected.data.data(), data_bytes) != 0 || scales != expected.scales) {
         return fmt::format("expert {}: row {} is not token {} of rank {}", local, row, from.token,
                            from.source);
       }
@@ -113,24 +128,37 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
   return "";
 }
 
-void RankRun::experts(const Case& c, const Dispatched& d, Range range,
-                      std::vector<std::uint16_t>& y) const {
+std::uint16_t* RankRun::experts_output(const Case& c, const Dispatched& d,
+                                       std::vector<std::uint16_t>& own) const {
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  const auto size = static_cast<std::size_t>(kLocalExperts * capacity * kHidden);
+  if (c.zero_copy) {
+    auto* region = buffer_.combine_region(d.handle).as<std::uint16_t>();
+    std::fill_n(region, size, kNan);
+    return region;
+  }
+  own.assign(size, kNan);
+  return own.data();
+}
+
+Tensor RankRun::experts_rows(const Case& c, std::uint16_t* y) const {
+  if (c.zero_copy) return {};
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  return tensor_of(y, DType::kBFloat16, {kLocalExperts, capacity, kHidden});
+}
+
+void RankRun::experts(const Case& c, const Dispatched& d, Range range, std::uint16_t* y) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
-  const auto scale_bytes =
-      static_cast<std::size_t>(codec::dispatch_scale_bytes(c.dispatch, kHidden));
   for (auto local = static_cast<int>(range.begin); local < range.end; ++local) {
     for (std::int64_t row = 0; row < d.counts[static_cast<std::size_t>(local)]; ++row) {
       const auto idx = static_cast<std::size_t>(local * capacity + row);
       EncodedRow arrived;
       arrived.data.assign(d.x.begin() + static_cast<std::ptrdiff_t>(idx * data_bytes),
                           d.x.begin() + static_cast<std::ptrdiff_t>((idx + 1) * data_bytes));
-      arrived.scales.assign(
-          d.scales.begin() + static_cast<std::ptrdiff_t>(idx * scale_bytes),
-          d.scales.begin() + static_cast<std::ptrdiff_t>((idx + 1) * scale_bytes));
+      arrived.scales = scales_of(c, d, local, row);
       const auto output = expert_output(c.dispatch, arrived, group_.rank() * kLocalExperts + local);
-      std::copy(output.begin(), output.end(),
-                y.begin() + static_cast<std::ptrdiff_t>(idx * kHidden));
+      std::copy(output.begin(), output.end(), y + idx * kHidden);
     }
   }
 }
@@ -150,14 +178,13 @@ CombineOptions RankRun::combine_options(const Case& c) const {
 std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
   const RankInput& own = mine(d);
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  std::vector<std::uint16_t> y(static_cast<std::size_t>(kLocalExperts * capacity * kHidden), kNan);
+  std::vector<std::uint16_t> own_rows;
+  std::uint16_t* y = experts_output(c, d, own_rows);
   experts(c, d, {0, kLocalExperts}, y);
   std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
   std::vector<float> weights = own.weights;
   CombineInput input;
-  if (!c.rows_of_one_round) {
-    input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
-  }
+  if (!c.rows_of_one_round) input.x = experts_rows(c, y);
   if (c.reduce == Reduce::kTokenRank) {
     input.topk_weights = tensor_of(weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   }
@@ -169,8 +196,8 @@ std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
     // Rounds alternate between streams: their order is the buffer's to keep.
     Stream& stream = round % 2 == 0 ? stream_ : other_stream_;
     if (c.rows_of_one_round) {
-      const Tensor rows = tensor_of(y.data() + round * per_round * capacity * kHidden,
-                                    DType::kBFloat16, {per_round, capacity, kHidden});
+      const Tensor rows = tensor_of(y + round * per_round * capacity * kHidden, DType::kBFloat16,
+                                    {per_round, capacity, kHidden});
       buffer_.combine_send(d.handle, round, rows, stream);
     } else {
       buffer_.combine_send(d.handle, round, stream);
@@ -219,12 +246,12 @@ std::string RankRun::run_round_by_round(const Case& c, Routing routing, std::uin
   Dispatched d;
   begin(c, routing, seed, d);
   RankInput& own = d.inputs[static_cast<std::size_t>(group_.rank())];
-  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const std::int64_t per_round = kLocalExperts / c.combine_rounds;
-  std::vector<std::uint16_t> y(static_cast<std::size_t>(kLocalExperts * capacity * kHidden), kNan);
+  std::vector<std::uint16_t> own_rows;
+  std::uint16_t* y = experts_output(c, d, own_rows);
   std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
   CombineInput input;
-  input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
+  input.x = experts_rows(c, y);
   input.topk_weights = tensor_of(own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   CombineOutput output;
   output.x = tensor_of(out.data(), DType::kBFloat16, {own.num_tokens, kHidden});

@@ -39,10 +39,17 @@ class RankRun {
 
   const RankInput& mine(const Dispatched& d) const;
   void begin(const Case& c, Routing routing, std::uint64_t seed, Dispatched& d);
+  // One row's scales, wherever they stand.
+  std::vector<std::byte> scales_of(const Case& c, const Dispatched& d, int local,
+                                   std::int64_t row) const;
   std::string check_dispatch(const Case& c, const Dispatched& d) const;
-  // Rows [first, end) of local experts into y, laid out as the dispatched rows.
-  void experts(const Case& c, const Dispatched& d, Range range,
-               std::vector<std::uint16_t>& y) const;
+  // Where the experts write: the region of the handle, or `own`. All of it is no number at first.
+  std::uint16_t* experts_output(const Case& c, const Dispatched& d,
+                                std::vector<std::uint16_t>& own) const;
+  // What combine is told of it: nothing where it is the region.
+  Tensor experts_rows(const Case& c, std::uint16_t* y) const;
+  // Rows of local experts [first, end) into y, laid out as the dispatched rows.
+  void experts(const Case& c, const Dispatched& d, Range range, std::uint16_t* y) const;
   CombineOptions combine_options(const Case& c) const;
   std::string combine_and_check(const Case& c, const Dispatched& d);
   std::string check_combined(const Case& c, const Dispatched& d,

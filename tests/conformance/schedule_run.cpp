@@ -43,12 +43,11 @@ std::string ScheduleRun::begin_combine(Operation& op) {
   op.received.wait();
   if (std::string difference = check_dispatch(op.c, op.d); !difference.empty()) return difference;
   RankInput& own = op.d.inputs[static_cast<std::size_t>(group_.rank())];
-  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  op.y.assign(static_cast<std::size_t>(kLocalExperts * capacity * kHidden), 0x7FC0);
-  experts(op.c, op.d, {0, kLocalExperts}, op.y);
+  std::uint16_t* y = experts_output(op.c, op.d, op.y);
+  experts(op.c, op.d, {0, kLocalExperts}, y);
   op.out.assign(static_cast<std::size_t>(own.num_tokens * kHidden), 0x7FC0);
   CombineInput input;
-  input.x = {op.y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden}};
+  input.x = experts_rows(op.c, y);
   input.topk_weights = {own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK}};
   CombineOutput output;
   output.x = {op.out.data(), DType::kBFloat16, {own.num_tokens, kHidden}};

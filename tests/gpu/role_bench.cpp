@@ -272,6 +272,7 @@ void run_case(const Settings& settings, int tokens, int experts, int sets) {
   CaseShape shape;
   shape.max_tokens = shape.num_tokens = tokens;
   shape.num_experts = experts;
+  shape.scale_layout = ScaleLayout::kColumnMajor;
   RoleBench bench(settings, shape, sets);
   const int full = bench.workers();
   const auto launch_dispatch = [&](int send, int receive) {

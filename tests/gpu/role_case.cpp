@@ -100,6 +100,7 @@ protocol::DispatchArgs dispatch_args(const CaseShape& shape) {
   args.topk.k = shape.top_k;
   args.topk.num_experts = shape.num_experts;
   args.format = shape.format;
+  args.scale_layout = shape.scale_layout;
   return args;
 }
 

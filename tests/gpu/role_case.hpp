@@ -22,6 +22,7 @@ struct CaseShape {
   int rounds = 1;
   bool per_expert = false;
   DispatchFormat format = DispatchFormat::kFp8;
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;
   Routing routing = Routing::kRandom;
   bool at_expert_rank = true;  // combine
   CombineFormat combine_format = CombineFormat::kBf16;

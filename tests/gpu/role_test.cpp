@@ -147,6 +147,22 @@ std::vector<Named> cases() {
          s.hidden = 640;
        }),
        8},
+      {"scales_by_column", with([](S s) { s.scale_layout = ScaleLayout::kColumnMajor; }), 8},
+      {"scales_by_column_packed", with([](S s) {
+         s.scale_layout = ScaleLayout::kColumnMajor;
+         s.format = DispatchFormat::kFp8Ue8m0;
+         s.hidden = 640;
+         s.routing = Routing::kRepeated;
+       }),
+       8},
+      {"scales_by_column_in_rounds", with([](S s) {
+         s.scale_layout = ScaleLayout::kColumnMajor;
+         s.format = DispatchFormat::kFp8Ue8m0;
+         s.hidden = 640;
+         s.rounds = 2;
+         s.routing = Routing::kRepeated;
+       }),
+       8},
       {"odd_groups", with([](S s) { s.hidden = 384; }), 8},
       {"copies_per_expert", with([](S s) { s.per_expert = true; }), 8},
       {"rounds", with([](S s) { s.rounds = 4; }), 8},
@@ -293,6 +309,34 @@ TEST(DispatchTimeout, NamesTheRankThatDidNotSendAndReachesThePeers) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   expect_rank_3_named(1);
 }
+
+class BadChoice : public testing::TestWithParam<Roles> {};
+
+TEST_P(BadChoice, CountsAsNoneAndIsReportedWithoutAFailure) {
+  CaseShape shape;
+  shape.max_tokens = shape.num_tokens = 8;
+  GpuRanks ranks(shape, 4, kTimeoutNs);
+  auto inputs = make_inputs(shape);
+  const std::size_t at = 3 * static_cast<std::size_t>(shape.top_k) + 1;  // token 3, choice 1
+  inputs[1].topk[at] = -1;
+  const auto expected = reference(shape, inputs);
+  inputs[1].topk[at] = 999;
+  const RoleRun run(shape, ranks, inputs);
+  for (const auto& args : run.args) GetParam().dispatch_send(args, nullptr);
+  for (const auto& args : run.args) GetParam().dispatch_receive(args, nullptr);
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  expect_dispatched(shape, ranks, run, expected);
+  EXPECT_EQ(ranks.timeout(0).bad_choice.state, 0U);
+  const machine::BadChoiceRecord& bad = ranks.timeout(1).bad_choice;
+  EXPECT_EQ(bad.state, 2U);
+  EXPECT_EQ(bad.token, 3);
+  EXPECT_EQ(bad.choice, 1);
+  EXPECT_EQ(bad.value, 999);
+  EXPECT_EQ(ranks.timeout(1).state, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Gpu, BadChoice, testing::Values(kGeneric, kChosen),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 TEST(Conversion, OfTheGpuIsTheCodecsForEveryFloat) {
   DeviceMemory differences(8);

@@ -95,6 +95,9 @@ class CpuMachine {
     return wait(flag, epoch, tag, waited_ns);
   }
   bool failed() const { return context_.failed(); }
+  void report_bad_choice(std::int64_t token, int choice, std::int64_t value) {
+    context_.report_bad_choice(token, choice, value);
+  }
 
   void raise(int rank, std::int64_t offset, Word word) {
     auto* flag = reinterpret_cast<Word*>(context_.peer(rank) + offset);

@@ -82,6 +82,16 @@ void RankContext::fail_here() {
   if (fail(failure)) report(failure);
 }
 
+void RankContext::report_bad_choice(std::int64_t token, int choice, std::int64_t value) {
+  const std::lock_guard lock(mutex_);
+  if (bad_choice_.state == 0) bad_choice_ = {2, choice, token, value};
+}
+
+machine::BadChoiceRecord RankContext::bad_choice() const {
+  const std::lock_guard lock(mutex_);
+  return bad_choice_;
+}
+
 // Writes this rank's line of every peer's control region, so that nobody waits for a rank that
 // gave up, and all name the same culprit.
 void RankContext::report(const Failure& failure) {

@@ -70,6 +70,11 @@ class RankContext {
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   Failure failure() const;
 
+  // A top-k value that names no expert and counted as -1: the host has refused such a table, so it
+  // was changed since. Only the first one is kept; its state is 0 where there was none.
+  void report_bad_choice(std::int64_t token, int choice, std::int64_t value);
+  machine::BadChoiceRecord bad_choice() const;
+
   std::unique_ptr<WorkerMemory> borrow();
   void give_back(std::unique_ptr<WorkerMemory> memory);
 
@@ -88,6 +93,7 @@ class RankContext {
   std::atomic<bool> failed_{false};
   mutable std::mutex mutex_;
   Failure failure_;
+  machine::BadChoiceRecord bad_choice_;
   std::vector<std::unique_ptr<WorkerMemory>> idle_;
 };
 

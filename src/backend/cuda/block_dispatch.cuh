@@ -10,6 +10,7 @@
 #include "backend/cuda/block.cuh"
 #include "backend/cuda/block_maps.hpp"
 #include "backend/cuda/kernels.hpp"
+#include "layout/scales.hpp"
 
 namespace braid::cuda {
 
@@ -94,7 +95,12 @@ class DispatchBlock {
   __device__ Choice load_choice(std::int64_t token) const {
     Choice choice;
     if (place_.lane >= a_.topk.k || token >= tokens_.end) return choice;
-    choice.expert = a_.topk.expert(token, place_.lane);
+    const std::int64_t value = a_.topk.value(token, place_.lane);
+    if (a_.topk.may_be(value)) {
+      choice.expert = static_cast<int>(value);
+    } else {
+      RankFlags::report_bad_choice(place_.machine, token, place_.lane, value);
+    }
     if (a_.weights != nullptr) choice.weight = a_.weights[token * a_.topk.k + place_.lane];
     return choice;
   }
@@ -474,15 +480,19 @@ class DispatchBlock {
   // A part of a message into its rows. `last`: the warp reads nothing after it.
   __device__ void place(const Incoming& in, bool last) {
     constexpr int kVectors = 4;
-    std::int64_t row_idx = 0;
+    std::int64_t data_at = 0, scales_at = 0;  // of this lane's placement, in the outputs
     bool writes = false;
+    const auto words = static_cast<int>(shape_.scale_bytes / layout::kScaleWordBytes);
+    const layout::ScaleShape scale_shape{a_.scale_layout, words, a_.op.map.shape.row_capacity()};
     if (place_.lane < in.count) {
-      row_idx = keep_tables(in);
+      const std::uint32_t row = keep_tables(in);
+      const int expert = in.placement.local_expert();
+      data_at = (expert * a_.op.map.shape.row_capacity() + row) * shape_.data_bytes;
+      scales_at = scale_shape.first(expert, row);
       writes = !in.placement.repeat();
     }
     const unsigned writers = __ballot_sync(kAllLanes, writes);
     const auto vectors = static_cast<int>(shape_.data_bytes / 16);
-    const auto words = static_cast<int>(shape_.scale_bytes / 4);
     const int step = in.parts * kWarpLanes;
     const int first = in.part * kWarpLanes;
     if (first >= vectors && last) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
@@ -504,39 +514,38 @@ class DispatchBlock {
         ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
       }
       for (unsigned left = writers; left != 0; left &= left - 1) {
-        const std::int64_t row = __shfl_sync(kAllLanes, row_idx, __ffs(left) - 1);
-        auto* out = reinterpret_cast<uint4*>(a_.out_x + row * shape_.data_bytes);
-        auto* out_scales = reinterpret_cast<std::uint32_t*>(a_.out_scales) + scale_at(row, words);
+        const int writer = __ffs(left) - 1;
+        auto* out = reinterpret_cast<uint4*>(a_.out_x + __shfl_sync(kAllLanes, data_at, writer));
+        std::byte* out_scales = a_.out_scales + __shfl_sync(kAllLanes, scales_at, writer);
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {
           const int at = base + i * step + place_.lane;
           if (at < vectors) out[at] = data[i];
-          if (at < words) out_scales[at * scale_step()] = scales[i];
+          if (at < words) {
+            *reinterpret_cast<std::uint32_t*>(out_scales + at * scale_shape.stride()) = scales[i];
+          }
         }
       }
     }
   }
 
-  __device__ std::int64_t scale_at(std::int64_t row, int words) const { return row * words; }
-  __device__ std::int64_t scale_step() const { return 1; }
-
-  // A placement's entries in the handle's tables; returns its row.
-  __device__ std::int64_t keep_tables(const Incoming& in) const {
+  // A placement's entries in the handle's tables; returns its row, among those of its expert.
+  __device__ std::uint32_t keep_tables(const Incoming& in) const {
     const int expert = in.placement.local_expert();
     const std::uint32_t row =
         at<std::uint32_t>(map_.first_rows)[in.source * num_local() + expert] + in.placement.row;
     const std::int64_t row_idx = expert * a_.op.map.shape.row_capacity() + row;
-    if (in.part != 0) return row_idx;
+    if (in.part != 0) return row;
     const std::uint32_t slot = in.token * static_cast<std::uint32_t>(a_.topk.k) +
                                static_cast<std::uint32_t>(in.placement.choice());
     const layout::LocalMap& tables = a_.op.local_map;
     *reinterpret_cast<uint4*>(a_.op.local + tables.term(a_.op.handle_slot, in.source, slot)) = {
         epoch_, static_cast<std::uint32_t>(row_idx), __float_as_uint(in.placement.weight), 0};
-    if (in.placement.repeat()) return row_idx;
+    if (in.placement.repeat()) return row;
     *reinterpret_cast<layout::RowOrigin*>(
         a_.op.local + tables.origin(a_.op.handle_slot, expert, row)) = {
         static_cast<std::uint32_t>(in.source), slot};
-    return row_idx;
+    return row;
   }
 
   __device__ void store_epochs() const {

@@ -51,6 +51,18 @@ class RankFlags {
     return {reached, seen};
   }
 
+  // The operation goes on: this is not `record`, and does not set status->failed. Not inlined: it
+  // is next to the hot path and hardly ever runs.
+  static __device__ __noinline__ void report_bad_choice(const MachineArgs& args, std::int64_t token,
+                                                        int choice, std::int64_t value) {
+    if (ptx::atom_exch_relaxed_gpu_u32(&args.status->bad_choice, 1) != 0) return;
+    machine::BadChoiceRecord& record = args.timeout->bad_choice;
+    record.choice = choice;
+    record.token = token;
+    record.value = value;
+    ptx::st_release_sys_u32(&record.state, 2);
+  }
+
  private:
   // Called, not inlined once for each wait; its arguments one by one, since a struct would go by
   // way of the stack.

@@ -91,6 +91,9 @@ class CudaMachine {
     return result;
   }
   __device__ bool failed() const { return failed_; }
+  __device__ void report_bad_choice(std::int64_t token, int choice, std::int64_t value) const {
+    RankFlags::report_bad_choice(args_, token, choice, value);
+  }
 
   __device__ void raise(int rank, std::int64_t offset, Word word) const {
     flags_.raise(rank, offset, word);

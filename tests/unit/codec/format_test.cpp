@@ -20,6 +20,10 @@ TEST(Format, EveryNameParsesBackToItsFormat) {
     const auto format = static_cast<CombineFormat>(i);
     EXPECT_EQ(parse_combine_format(to_string(format)), format);
   }
+  for (const ScaleLayout layout : {ScaleLayout::kRowMajor, ScaleLayout::kColumnMajor}) {
+    EXPECT_EQ(parse_scale_layout(to_string(layout)), layout);
+  }
+  EXPECT_EQ(parse_scale_layout("column"), ScaleLayout::kColumnMajor);
   EXPECT_EQ(parse_dispatch_format("fp8_ue8m0"), DispatchFormat::kFp8Ue8m0);
   EXPECT_EQ(parse_combine_format("logfmt10"), CombineFormat::kLogFmt10);
 }
@@ -42,6 +46,8 @@ TEST(Format, AnUnknownNameIsRefusedInASentenceThatListsWhatThereIs) {
             "combine format is \"fp8\", but must be bf16 or logfmt10");
   EXPECT_EQ(refusal(parse_combine_format, nullptr),
             "combine format is \"\", but must be bf16 or logfmt10");
+  EXPECT_EQ(refusal(parse_scale_layout, "diagonal"),
+            "scale layout is \"diagonal\", but must be row or column");
 }
 
 TEST(RowSizes, AreTheFormatsOwn) {

@@ -145,13 +145,36 @@ PackedRows::PackedRows(DispatchFormat format, int hidden, std::int64_t capacity,
   }
 }
 
+void PackedRows::set_scale_layout(ScaleLayout layout) {
+  if (layout == scale_layout_) return;
+  const bool by_column = layout == ScaleLayout::kColumnMajor;
+  const auto words =
+      static_cast<std::size_t>(codec::dispatch_scale_bytes(format_, hidden_)) / sizeof(float);
+  const auto rows = static_cast<std::size_t>(capacity_);
+  std::vector<std::byte> moved(scales_.size());
+  for (std::size_t expert = 0; expert < counts_.size(); ++expert) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t word = 0; word < words; ++word) {
+        std::size_t from = expert * rows * words + row * words + word;
+        std::size_t to = expert * rows * words + word * rows + row;
+        if (!by_column) std::swap(from, to);
+        std::memcpy(moved.data() + to * sizeof(float), scales_.data() + from * sizeof(float),
+                    sizeof(float));
+      }
+    }
+  }
+  scales_ = moved;
+  scale_layout_ = layout;
+}
+
 ExpertInput PackedRows::input() const {
   return {.format = format_,
           .x = x_.data(),
           .scales = scales_.empty() ? nullptr : scales_.data(),
           .counts = counts_.data(),
           .row_capacity = capacity_,
-          .hidden = hidden_};
+          .hidden = hidden_,
+          .scale_layout = scale_layout_};
 }
 
 Output::Output(DType dtype, int num_experts, std::int64_t capacity, int hidden)

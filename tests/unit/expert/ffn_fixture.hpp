@@ -59,12 +59,14 @@ class PackedRows {
  public:
   PackedRows(DispatchFormat format, int hidden, std::int64_t capacity,
              const std::vector<std::vector<const Row*>>& rows_of);
+  void set_scale_layout(ScaleLayout layout);
   ExpertInput input() const;
 
  private:
   DispatchFormat format_;
   int hidden_;
   std::int64_t capacity_;
+  ScaleLayout scale_layout_ = ScaleLayout::kRowMajor;
   std::vector<std::byte> x_;
   std::vector<std::byte> scales_;
   std::vector<std::int32_t> counts_;

@@ -17,7 +17,8 @@ using Choice = std::vector<std::vector<int>>;
 struct Setup {
   LayerSpec layer;
   DispatchFormat format = DispatchFormat::kBf16;
-  int pool = 80;  // different rows
+  int pool = 80;                                      // different rows
+  ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // where rows are not alone
 };
 
 class Experiment {
@@ -46,7 +47,8 @@ class Experiment {
              int num_workers) const {
     options.engine = engine_;
     const ExpertFfn ffn(layer_.weights(), options);
-    const PackedRows packed = pack(choice, capacity);
+    PackedRows packed = pack(choice, capacity);
+    packed.set_scale_layout(setup_.scale_layout);
     const int per_round = setup_.layer.num_experts / rounds;
     for (int round = 0; round < rounds; ++round) {
       const int first = round * per_round;
@@ -132,6 +134,18 @@ TEST_P(Invariance, QuantizedRowsAndWeights) {
   std::mt19937 random(8);
   for (int repeat = 0; repeat < 4; ++repeat) {
     experiment.check(experiment.random_choice(random, 70), 70, 2, {}, 3);
+  }
+}
+
+TEST_P(Invariance, ScalesByRowOrByColumn) {
+  std::mt19937 random(10);
+  for (const DispatchFormat format : {DispatchFormat::kFp8, DispatchFormat::kFp8Ue8m0}) {
+    const Experiment experiment({.layer = {.num_experts = 3, .hidden = 640, .width = 64},
+                                 .format = format,
+                                 .pool = 20,
+                                 .scale_layout = ScaleLayout::kColumnMajor},
+                                GetParam());
+    experiment.check(experiment.random_choice(random, 40), 40, 3, {}, 2);
   }
 }
 
