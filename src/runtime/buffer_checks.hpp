@@ -14,6 +14,8 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
 protocol::CombineArgs checked_combine(const detail::HandleState& handle, const CombineInput& input,
                                       const CombineOutput& output, const CombineOptions& options);
 
+void check_workers(const char* phase, int workers, const protocol::Budget& budget);
+
 // rows_of_one_round: the rows of one combine_send.
 void check_round_rows(const detail::HandleState& handle, const Tensor& rows);
 
