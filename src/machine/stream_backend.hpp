@@ -15,6 +15,9 @@ class EventBackend {
   virtual Backend kind() const noexcept { return Backend::kCpu; }
   virtual void wait() const = 0;
   virtual bool ready() const noexcept = 0;
+  // Recorded while its stream was captured into a graph: a point of each of the graph's launches,
+  // and of none that the host could wait for.
+  virtual bool captured() const noexcept { return false; }
 };
 
 // Something whose operations may fail after the call that enqueued them has returned.

@@ -110,8 +110,8 @@ protocol::Engine::Fused* fused_for(BufferState& buffer, int rounds, int send_wor
 
 void enter_first_send(HandleState& h, Stream& stream) {
   h.buffer->note_sent(h.dispatch_name);
-  h.buffer->first_sends.enter(stream);
-  for (const Order& order : h.earlier) order.enter(stream);
+  h.buffer->first_sends.enter(*stream.backend());
+  for (const Order& order : h.earlier) order.enter(*stream.backend());
 }
 
 void dispatch_at_once(protocol::Engine::Fused& fused, const Handle& handle, Stream& stream) {
@@ -121,7 +121,7 @@ void dispatch_at_once(protocol::Engine::Fused& fused, const Handle& handle, Stre
       fused.dispatch(launch_of(handle, stream, h.dispatch_options.send_workers), h.dispatch);
   for (Order* order : {&h.buffer->first_sends, &h.dispatch_sends.order, &h.dispatch_receives.order,
                        &h.rows_received}) {
-    order->leave(stream, done);
+    order->leave(*stream.backend(), done);
   }
   h.dispatch_sends.next_round = 1;
   h.dispatch_receives.next_round = 1;
@@ -134,13 +134,13 @@ void combine_at_once(protocol::Engine::Fused& fused, const Handle& handle, Strea
   require(h.combine.x != nullptr, "{} was begun without x: give each combine_send its round's rows",
           h.combine_name);
   h.buffer->note_sent(h.combine_name);
-  h.buffer->first_sends.enter(stream);
-  h.rows_received.enter(stream);
-  h.combine_sends.order.enter(stream);
+  h.buffer->first_sends.enter(*stream.backend());
+  h.rows_received.enter(*stream.backend());
+  h.combine_sends.order.enter(*stream.backend());
   const Event done =
       fused.combine(launch_of(handle, stream, h.combine_options.send_workers), h.combine);
   for (Order* order : {&h.buffer->first_sends, &h.combine_receive, &h.combine_sends.order}) {
-    order->leave(stream, done);
+    order->leave(*stream.backend(), done);
   }
   h.combine_sends.next_round = 1;
   h.combine_receive_ended();
@@ -201,13 +201,13 @@ void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "sent", round, h.dispatch_sends.next_round, rounds);
   if (round == 0) enter_first_send(h, stream);
-  h.dispatch_sends.order.enter(stream);
+  h.dispatch_sends.order.enter(*stream.backend());
   const Event sent = state_->engine->dispatch_send(
       launch_of(handle, stream, h.dispatch_options.send_workers), h.dispatch, round);
-  if (round == 0) state_->first_sends.leave(stream, sent);
-  h.dispatch_sends.order.leave(stream, sent);
+  if (round == 0) state_->first_sends.leave(*stream.backend(), sent);
+  h.dispatch_sends.order.leave(*stream.backend(), sent);
   // The receive reads what the first send stored.
-  if (round == 0) h.dispatch_receives.order.leave(stream, sent);
+  if (round == 0) h.dispatch_receives.order.leave(*stream.backend(), sent);
   ++h.dispatch_sends.next_round;
 }
 
@@ -221,12 +221,12 @@ void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
     fail(ErrorCode::kRefused, "{}: round {} is to be received, but was not sent", h.dispatch_name,
          round);
   }
-  h.dispatch_receives.order.enter(stream);
+  h.dispatch_receives.order.enter(*stream.backend());
   const Event received = state_->engine->dispatch_receive(
       launch_of(handle, stream, h.dispatch_options.receive_workers), h.dispatch, round);
-  h.dispatch_receives.order.leave(stream, received);
+  h.dispatch_receives.order.leave(*stream.backend(), received);
   // Rows may go home as soon as their round was received.
-  h.rows_received.leave(stream, received);
+  h.rows_received.leave(*stream.backend(), received);
   if (++h.dispatch_receives.next_round == rounds) state_->note_received(h.dispatch_name);
 }
 
@@ -308,17 +308,17 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
           h.combine_name);
   if (round == 0) {
     state_->note_sent(h.combine_name);
-    state_->first_sends.enter(stream);
+    state_->first_sends.enter(*stream.backend());
   }
-  h.rows_received.enter(stream);
-  h.combine_sends.order.enter(stream);
+  h.rows_received.enter(*stream.backend());
+  h.combine_sends.order.enter(*stream.backend());
   const Event sent = state_->engine->combine_send(
       launch_of(handle, stream, h.combine_options.send_workers), args, round);
   if (round == 0) {
-    state_->first_sends.leave(stream, sent);
-    h.combine_receive.leave(stream, sent);
+    state_->first_sends.leave(*stream.backend(), sent);
+    h.combine_receive.leave(*stream.backend(), sent);
   }
-  h.combine_sends.order.leave(stream, sent);
+  h.combine_sends.order.leave(*stream.backend(), sent);
   ++h.combine_sends.next_round;
 }
 
@@ -331,10 +331,10 @@ void Buffer::combine_receive(const Handle& handle, Stream& stream) {
          h.combining ? h.combine_name : "the combine of " + h.dispatch_name,
          h.combining ? h.combine_sends.next_round : 0, h.combine_options.num_rounds);
   }
-  h.combine_receive.enter(stream);
+  h.combine_receive.enter(*stream.backend());
   const Event received = state_->engine->combine_receive(
       launch_of(handle, stream, h.combine_options.receive_workers), h.combine);
-  h.combine_sends.order.leave(stream, received);
+  h.combine_sends.order.leave(*stream.backend(), received);
   h.combine_receive_ended();
 }
 

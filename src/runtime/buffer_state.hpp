@@ -12,31 +12,10 @@
 #include "braid/buffer.hpp"
 #include "layout/local.hpp"
 #include "layout/map.hpp"
-#include "machine/stream_backend.hpp"
+#include "machine/order.hpp"
 #include "protocol/engine.hpp"
 
 namespace braid::detail {
-
-// Operations that must not run side by side: the next one waits for the last, across streams.
-class Order {
- public:
-  // Before an operation is enqueued.
-  void enter(Stream& stream) const {
-    const std::weak_ptr<StreamBackend> here = stream.backend()->weak_from_this();
-    const bool same = !last_.owner_before(here) && !here.owner_before(last_);
-    if (!same) stream.backend()->order_after(event_);
-  }
-  // After it was enqueued; the event is recorded behind it.
-  void leave(Stream& stream, const Event& event) {
-    last_ = stream.backend()->weak_from_this();
-    event_ = event;
-  }
-
- private:
-  // Weak: a stream ends when its user lets it go, and a new one at its address is another stream.
-  std::weak_ptr<StreamBackend> last_;
-  Event event_;
-};
 
 // Where the phases of a handle slot's newest operations stand.
 using SlotOrders = std::array<Order, 4>;

@@ -122,7 +122,8 @@ SymmetricMemory ProcessGroup::allocate(std::size_t bytes) {
   return device().kind() == Backend::kCpu ? allocate_on_cpu(bytes) : allocate_on_devices(bytes);
 }
 
-// A GPU's memory can't be passed as a descriptor: NCCL's windows map it into each process.
+// A GPU's memory is no descriptor that could be passed: what maps every rank's window into this
+// process (device().index() is its GPU, all_gather its way to the others) is to be called here.
 SymmetricMemory ProcessGroup::allocate_on_devices(std::size_t bytes) {
   braid::fail(ErrorCode::kMissing,
               "{} bytes of symmetric memory on {} can't be shared between processes by this build: "

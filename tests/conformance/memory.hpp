@@ -40,9 +40,7 @@ class RankMemory {
     used_ += rounded;
     return memory;
   }
-  void give_back(std::byte* memory, std::size_t bytes) {
-    idle_[class_of(bytes)].push_back(memory);
-  }
+  void give_back(std::byte* memory, std::size_t bytes) { idle_[class_of(bytes)].push_back(memory); }
 
  private:
   static constexpr std::size_t kBytes = std::size_t{32} << 20;

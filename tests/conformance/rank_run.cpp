@@ -56,9 +56,8 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
 
   DispatchInput input;
   input.x = tensor_of(d.own_x.data(), DType::kBFloat16, {own.num_tokens, kHidden});
-  input.topk_idx = c.int64_idx
-                       ? tensor_of(d.idx64.data(), DType::kInt64, {own.num_tokens, kTopK})
-                       : tensor_of(d.idx32.data(), DType::kInt32, {own.num_tokens, kTopK});
+  input.topk_idx = c.int64_idx ? tensor_of(d.idx64.data(), DType::kInt64, {own.num_tokens, kTopK})
+                               : tensor_of(d.idx32.data(), DType::kInt32, {own.num_tokens, kTopK});
   if (c.reduce == Reduce::kExpertRank) {
     input.topk_weights = tensor_of(d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   }
@@ -179,9 +178,8 @@ std::string RankRun::combine_and_check(const Case& c, Dispatched& d) {
   Mirror<std::uint16_t> y;
   reset_rows(y);
   experts(c, d, {0, kLocalExperts}, y);
-  Mirror<std::uint16_t> out(
-      memory_,
-      std::vector<std::uint16_t>(static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
+  Mirror<std::uint16_t> out(memory_, std::vector<std::uint16_t>(
+                                         static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
   CombineInput input;
   if (!c.rows_of_one_round) {
     input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
@@ -252,9 +250,8 @@ std::string RankRun::run_round_by_round(const Case& c, Routing routing, std::uin
   const std::int64_t per_round = kLocalExperts / c.combine_rounds;
   Mirror<std::uint16_t> y;
   reset_rows(y);
-  Mirror<std::uint16_t> out(
-      memory_,
-      std::vector<std::uint16_t>(static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
+  Mirror<std::uint16_t> out(memory_, std::vector<std::uint16_t>(
+                                         static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
   CombineInput input;
   input.x = tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
   input.topk_weights = tensor_of(d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});

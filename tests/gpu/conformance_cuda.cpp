@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "backend/cuda/device.hpp"
 #include "conformance/memory.hpp"
 #include "conformance/small_case.hpp"
 #include "conformance/suites.hpp"
@@ -16,11 +18,6 @@ namespace braid::conformance {
 namespace {
 
 using ::testing::HasSubstr;
-
-int num_devices() {
-  int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
-}
 
 enum class Spread { kOneDevice, kAllDevices };
 
@@ -76,8 +73,8 @@ class DeviceIo {
     out_.download();
     const int expected = value_ - 0x80 + 0x40;  // half of it and half of that: 1.5 * x / 2
     for (const std::uint16_t seen : out_.host) {
-      if (seen != expected) return "home came " + std::to_string(seen) + ", not " +
-                                   std::to_string(expected);
+      if (seen != expected)
+        return "home came " + std::to_string(seen) + ", not " + std::to_string(expected);
     }
     return "";
   }
@@ -114,7 +111,7 @@ void require_home(DeviceIo& io, const std::string& what) {
 class Cuda : public ::testing::TestWithParam<std::tuple<int, Spread>> {
  protected:
   void SetUp() override {
-    if (std::get<1>(GetParam()) == Spread::kAllDevices && num_devices() < 2) {
+    if (std::get<1>(GetParam()) == Spread::kAllDevices && cuda::num_devices() < 2) {
       GTEST_SKIP() << "one device is visible";
     }
   }
@@ -144,9 +141,9 @@ TEST_P(Cuda, PairsWithDefaultBudgets) {
   const Ranks here = ranks();
   expect_no_failure(testing::run_ranks(here.topology, here.options, [&](Group& group) {
     RankMemory memory(group);
+    Stream streams[] = {group.make_stream(), group.make_stream()};
     Buffer buffer(group, small_options(here.topology));
     DeviceIo io(memory, here.topology);
-    Stream streams[] = {group.make_stream(), group.make_stream()};
     for (int i = 0; i < 20; ++i) {
       io.set_x(i % 5);
       enqueue_pair(buffer, io, streams[i % 2]);
@@ -156,28 +153,29 @@ TEST_P(Cuda, PairsWithDefaultBudgets) {
   }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Conformance, Cuda,
-                         ::testing::Combine(::testing::Values(1, 2, 4, 8),
-                                            ::testing::Values(Spread::kOneDevice,
-                                                              Spread::kAllDevices)),
-                         [](const auto& instance) {
-                           return "ranks" + std::to_string(std::get<0>(instance.param)) +
-                                  (std::get<1>(instance.param) == Spread::kOneDevice
-                                       ? "_one_device"
-                                       : "_all_devices");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Conformance, Cuda,
+    ::testing::Combine(::testing::Values(1, 2, 4, 8),
+                       ::testing::Values(Spread::kOneDevice, Spread::kAllDevices)),
+    [](const auto& instance) {
+      return "ranks" + std::to_string(std::get<0>(instance.param)) +
+             (std::get<1>(instance.param) == Spread::kOneDevice ? "_one_device" : "_all_devices");
+    });
 
 TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
   const Ranks ranks = cuda_ranks(2);
   expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
     RankMemory memory(group);
-    Buffer buffer(group, small_options(ranks.topology));
-    DeviceIo plain(memory, ranks.topology), captured(memory, ranks.topology);
     check_cuda(cudaSetDevice(group.device()));
     cudaStream_t raw = nullptr;
     check_cuda(cudaStreamCreateWithFlags(&raw, cudaStreamNonBlocking));
     Stream stream = Stream::from_cuda(raw, group.device());
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo plain(memory, ranks.topology), captured(memory, ranks.topology);
     enqueue_pair(buffer, plain, stream);
+    stream.synchronize();
+    require_home(plain, "before the graph");
+    group.barrier();  // a graph is made while nobody waits: that may allocate
 
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
@@ -191,7 +189,6 @@ TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
     // Not at its first launch: the upload may wait for the device, and so for the other rank.
     check_cuda(cudaGraphUpload(executable, raw));
     stream.synchronize();
-    require_home(plain, "before the graph");
     group.barrier();
 
     for (int i = 0; i < 20; ++i) {
@@ -213,28 +210,25 @@ TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
 
 TEST(CudaFails, ARankThatIsLeftOutIsNamedAndTheContextLivesOn) {
   for (const int num_ranks : {2, 4}) {
-    const Ranks ranks = cuda_ranks(num_ranks, Spread::kOneDevice, 500);
-    const auto failures =
-        testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
-          RankMemory memory(group);
-          Buffer buffer(group, small_options(ranks.topology));
-          DeviceIo io(memory, ranks.topology);
-          Stream stream = group.make_stream();
-          if (group.rank() == 1) return;  // never dispatches
-          const Handle handle =
-              buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
-          const Event event = stream.record();
-          EXPECT_THROW(event.wait(), Error);
-          EXPECT_THROW(group.check(), Error);
-          EXPECT_THROW(buffer.dispatch_begin(io.io.input, io.io.output, io.io.options), Error);
-          try {
-            stream.synchronize();
-          } catch (const Error& error) {
-            EXPECT_TRUE(error.code() == ErrorCode::kTimeout ||
-                        error.code() == ErrorCode::kPeerFailed);
-            throw;
-          }
-        });
+    const Ranks ranks = cuda_ranks(num_ranks, Spread::kOneDevice, 1000);
+    const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+      RankMemory memory(group);
+      Stream stream = group.make_stream();
+      Buffer buffer(group, small_options(ranks.topology));
+      DeviceIo io(memory, ranks.topology);
+      if (group.rank() == 1) return;  // never dispatches
+      const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
+      const Event event = stream.record();
+      EXPECT_THROW(event.wait(), Error);
+      EXPECT_THROW(group.check(), Error);
+      EXPECT_THROW(buffer.dispatch_begin(io.io.input, io.io.output, io.io.options), Error);
+      try {
+        stream.synchronize();
+      } catch (const Error& error) {
+        EXPECT_TRUE(error.code() == ErrorCode::kTimeout || error.code() == ErrorCode::kPeerFailed);
+        throw;
+      }
+    });
     for (int rank = 0; rank < num_ranks; ++rank) {
       const std::string& failure = failures[static_cast<std::size_t>(rank)];
       if (rank == 1) {
@@ -249,9 +243,9 @@ TEST(CudaFails, ARankThatIsLeftOutIsNamedAndTheContextLivesOn) {
     const Ranks again = cuda_ranks(num_ranks);
     expect_no_failure(testing::run_ranks(again.topology, again.options, [&](Group& group) {
       RankMemory memory(group);
+      Stream stream = group.make_stream();
       Buffer buffer(group, small_options(again.topology));
       DeviceIo io(memory, again.topology);
-      Stream stream = group.make_stream();
       enqueue_pair(buffer, io, stream);
       stream.synchronize();
       require_home(io, "after the failure");
@@ -260,12 +254,12 @@ TEST(CudaFails, ARankThatIsLeftOutIsNamedAndTheContextLivesOn) {
 }
 
 TEST(CudaFails, ARankThatStopsBeforeCombineIsNamed) {
-  const Ranks ranks = cuda_ranks(3, Spread::kOneDevice, 500);
+  const Ranks ranks = cuda_ranks(3, Spread::kOneDevice, 1000);
   const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
     RankMemory memory(group);
+    Stream stream = group.make_stream();
     Buffer buffer(group, small_options(ranks.topology));
     DeviceIo io(memory, ranks.topology);
-    Stream stream = group.make_stream();
     const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
     stream.synchronize();
     if (group.rank() == 1) return;

@@ -12,6 +12,7 @@
 
 #include "backend/cuda/memory_pool.hpp"
 #include "machine/device_backend.hpp"
+#include "machine/order.hpp"
 
 namespace braid::cuda {
 
@@ -46,11 +47,10 @@ class SharedDevice {
   std::shared_ptr<std::byte> staging_;
 };
 
-// The newest launch of a rank.
+// Of one rank's launches.
 struct LaunchOrder {
   std::mutex mutex;
-  std::weak_ptr<braid::detail::StreamBackend> stream;
-  Event event;
+  braid::detail::Order order;
 };
 
 // One rank's.

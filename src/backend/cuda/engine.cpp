@@ -109,19 +109,14 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
           setup_.rank, setup_.device->index());
   const DeviceGuard guard(stream.device());
   stream.watch(owner_.weak_from_this());
-  LaunchOrder& order = setup_.device->launches();
+  LaunchOrder& launches = setup_.device->launches();
   const bool shared = setup_.ranks_on_device > 1;
   try {
-    const std::lock_guard lock(order.mutex);
-    if (shared && !same_owner(order.stream, stream.weak_from_this())) {
-      stream.order_after(order.event);
-    }
+    const std::lock_guard lock(launches.mutex);
+    if (shared) launches.order.enter(stream);
     start(stream.stream());
     const Event done(stream.record());
-    if (shared) {
-      order.stream = stream.weak_from_this();
-      order.event = done;
-    }
+    if (shared) launches.order.leave(stream, done);
     remember(stream, done);
     return done;
   } catch (...) {
@@ -131,6 +126,8 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
 }
 
 void CudaEngine::remember(const CudaStream& stream, const Event& event) {
+  // What is captured does not run now, and what was enqueued before is still to be waited for.
+  if (event.backend()->captured()) return;
   const std::weak_ptr<const braid::detail::StreamBackend> here = stream.weak_from_this();
   std::erase_if(newest_,
                 [](const auto& each) { return each.first.expired() && each.second.ready(); });

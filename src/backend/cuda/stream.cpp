@@ -21,6 +21,7 @@ struct StreamState {
   ~StreamState() {
     const DeviceGuard guard(device);
     for (const cudaEvent_t event : idle_events) cudaEventDestroy(event);
+    for (const cudaEvent_t event : captured_events) cudaEventDestroy(event);
   }
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
@@ -31,6 +32,8 @@ struct StreamState {
   std::exception_ptr failure;  // of a callable, the first
   Sources sources;
   std::vector<cudaEvent_t> idle_events;  // an operation records one: making it anew costs more
+  // Not used again, and not destroyed while a capture may still be going on.
+  std::vector<cudaEvent_t> captured_events;
 
   cudaEvent_t take_event() {
     {
@@ -45,9 +48,9 @@ struct StreamState {
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     return event;
   }
-  void give_back(cudaEvent_t event) {
+  void give_back(cudaEvent_t event, bool captured) {
     const std::lock_guard lock(mutex);
-    idle_events.push_back(event);
+    (captured ? captured_events : idle_events).push_back(event);
   }
 
   void watch(const std::weak_ptr<braid::detail::FailureSource>& source) {
@@ -108,14 +111,13 @@ struct Callback {
 
 void CUDART_CB call(void* data) {
   const std::unique_ptr<Callback> callback(static_cast<Callback*>(data));
-  if (callback->state->failed()) return;
   own_stream = callback->state.get();
   try {
-    callback->callable();
+    if (!callback->state->failed()) callback->callable();
   } catch (...) {
     callback->state->fail(std::current_exception());
   }
-  callback->callable = nullptr;  // what it holds may be this stream's last handle
+  callback->callable = nullptr;  // what it holds may be a stream's last handle
   own_stream = nullptr;
 }
 
@@ -124,14 +126,7 @@ void CUDART_CB call(void* data) {
 CudaEvent::CudaEvent(std::shared_ptr<StreamState> state, cudaEvent_t event, std::uint64_t capture)
     : state_(std::move(state)), event_(event), capture_(capture) {}
 
-CudaEvent::~CudaEvent() {
-  if (capture_ == 0) {
-    state_->give_back(event_);
-    return;
-  }
-  const DeviceGuard guard(state_->device);
-  cudaEventDestroy(event_);
-}
+CudaEvent::~CudaEvent() { state_->give_back(event_, capture_ != 0); }
 
 void CudaEvent::wait() const {
   if (capture_ != 0) {
@@ -171,9 +166,9 @@ CudaStream::CudaStream(cudaStream_t stream, int device, Owner owner)
       owner_(owner) {}
 
 CudaStream::~CudaStream() {
-  // A callable of this very stream dropped the last handle: it may not call CUDA. The stream stays
-  // until the process ends.
-  if (owner_ == Owner::kCaller || own_stream == state_.get()) return;
+  // A callable that dropped the last handle may not call CUDA: the stream stays until the process
+  // ends.
+  if (owner_ == Owner::kCaller || own_stream != nullptr) return;
   const DeviceGuard guard(device_);
   cudaStreamSynchronize(stream_);
   cudaStreamDestroy(stream_);

@@ -23,6 +23,7 @@ class CudaEvent final : public braid::detail::EventBackend {
   Backend kind() const noexcept override { return Backend::kCuda; }
   void wait() const override;
   bool ready() const noexcept override;
+  bool captured() const noexcept override { return capture_ != 0; }
 
   // Like wait(), without what failed, and at once for one that was captured.
   void settle() const noexcept;
