@@ -32,7 +32,9 @@
 // by Group::check. Values of topk_idx are not looked at by the host. Ranks that share a device
 // share its SMs in equal parts, and each runs its own operations one at a time in the order of its
 // calls, across streams: an operation must not need work that the caller enqueues on another stream
-// later. A buffer is dropped where no peer still waits for this rank's next call.
+// later. A rank that has its device to itself runs operations beside each other where the caller's
+// streams do; their budgets together are then to be at most the device's SMs. A buffer is dropped
+// where no peer still waits for this rank's next call.
 //
 // Graphs. The phases of whole operations can be captured (begin, all sends and all receives within
 // one capture; a dispatch, its combine, or both) and the graph launched again and again, mixed with

@@ -108,6 +108,18 @@ void require_home(DeviceIo& io, const std::string& what) {
   if (!difference.empty()) throw std::runtime_error(what + ": " + difference);
 }
 
+// The caller's, outside of Braid.
+struct OwnStream {
+  explicit OwnStream(int device) {
+    check_cuda(cudaSetDevice(device));
+    check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  }
+  ~OwnStream() { cudaStreamDestroy(stream); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  cudaStream_t stream = nullptr;
+};
+
 class Cuda : public ::testing::TestWithParam<std::tuple<int, Spread>> {
  protected:
   void SetUp() override {
@@ -166,9 +178,8 @@ TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
   const Ranks ranks = cuda_ranks(2);
   expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
     RankMemory memory(group);
-    check_cuda(cudaSetDevice(group.device()));
-    cudaStream_t raw = nullptr;
-    check_cuda(cudaStreamCreateWithFlags(&raw, cudaStreamNonBlocking));
+    const OwnStream own(group.device());
+    const cudaStream_t raw = own.stream;
     Stream stream = Stream::from_cuda(raw, group.device());
     Buffer buffer(group, small_options(ranks.topology));
     DeviceIo plain(memory, ranks.topology), captured(memory, ranks.topology);
@@ -204,7 +215,6 @@ TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
     group.barrier();
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
-    cudaStreamDestroy(raw);
   }));
 }
 
