@@ -67,13 +67,13 @@ function(braid_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
 
-# The targets under a source folder that have a CUDA source.
+# The targets under a source folder that have a CUDA source, or that tests/gpu builds.
 function(braid_targets_with_cuda folder result)
   set(found)
   get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
   foreach(target IN LISTS targets)
     get_target_property(sources ${target} SOURCES)
-    if(sources MATCHES "\\.cu(;|$)")
+    if(sources MATCHES "\\.cu(;|$)" OR folder MATCHES "/tests/gpu$")
       list(APPEND found ${target})
     endif()
   endforeach()

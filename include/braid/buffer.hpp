@@ -24,6 +24,23 @@
 // start in the order of the calls, also across streams. Operations use the D depths in turn, so the
 // n-th one's first send is refused until the receive of the (n-D)-th was enqueued. A buffer does
 // 2^32 - 2 operations, then it refuses more and a new one is to be made.
+//
+// On CUDA (GroupOptions::backend) tensors are in memory that the rank's device reaches, pinned host
+// memory included, streams are of Group::make_stream() or Stream::from_cuda, and nothing waits on
+// the host. A failure inside a kernel, above all a peer that did not answer in time, is thrown by
+// the next call on the buffer, by the synchronize() of a stream that it ran on, by Event::wait, and
+// by Group::check. Values of topk_idx are not looked at by the host. Ranks that share a device
+// share its SMs in equal parts, and each runs its own operations one at a time in the order of its
+// calls, across streams: an operation must not need work that the caller enqueues on another stream
+// later. A rank that has its device to itself runs operations beside each other where the caller's
+// streams do; their budgets together are then to be at most the device's SMs. A buffer is dropped
+// where no peer still waits for this rank's next call.
+//
+// Graphs. The phases of whole operations can be captured (begin, all sends and all receives within
+// one capture; a dispatch, its combine, or both) and the graph launched again and again, mixed with
+// plain calls, as long as the Handle and the tensors live. All ranks launch in the same order.
+// Within a capture the buffer orders phases as ever; a graph's place among other work is the
+// caller's to keep, by its stream and its events.
 #pragma once
 
 #include <cstdint>
@@ -67,6 +84,12 @@ struct BufferOptions {
   int depth = 2;         // D; a send needs the operation D before it to have been received
   int max_rounds = 1;    // G of an operation may be 1 to this
   int handle_slots = 4;  // dispatches whose Handle lives at one time
+
+  // The SM budget of a phase that does not say its own: worker threads on the CPU, thread blocks of
+  // an SM each on CUDA. 0: one thread, or the device's SMs divided by the ranks that share it,
+  // which is also the most there can be.
+  int send_workers = 0;
+  int receive_workers = 0;
 
   // Reserve slots for per_expert copies (min(k, Le) a token and rank instead of one).
   bool allow_per_expert = false;
@@ -112,9 +135,9 @@ struct DispatchOptions {
   DispatchFormat format = DispatchFormat::kFp8;
   FanOut fan_out = FanOut::kAuto;
   ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of the FP8 formats' scales in the output
-  int num_rounds = 1;                                 // G; divides Le
-  int send_workers = 1;  // the SM budget of a send: worker threads on the CPU
-  int receive_workers = 1;
+  int num_rounds = 1;    // G; divides Le
+  int send_workers = 0;  // the SM budget of a send; 0: the buffer's
+  int receive_workers = 0;
 };
 
 struct CombineInput {
@@ -136,8 +159,8 @@ struct CombineOptions {
   int num_rounds = 1;  // G; may differ from dispatch's
   bool rows_of_one_round = false;
   int block_rows = 64;  // kTokenRank: rows of the (expert, row block) units of a send
-  int send_workers = 1;
-  int receive_workers = 1;
+  int send_workers = 0;
+  int receive_workers = 0;
 };
 
 // What crossed memory or network on behalf of this rank's sends, payload and metadata together.
@@ -180,7 +203,8 @@ class Buffer {
   const BufferOptions& options() const;
   Group& group() const;
 
-  // Begin, all sends, all receives; enqueued, not waited for.
+  // Begin, all sends, all receives; enqueued, not waited for. On CUDA an operation of one round is
+  // one launch, where both phases have the same budget.
   Handle dispatch(const DispatchInput& input, const DispatchOutput& output,
                   const DispatchOptions& options, Stream& stream);
   Handle dispatch_begin(const DispatchInput& input, const DispatchOutput& output,
@@ -210,7 +234,8 @@ class Buffer {
   // Throws kInvalidArgument where the buffer was made without combine_regions.
   Tensor combine_region(const Handle& handle) const;
 
-  // Since the buffer was made; settles after the streams were synchronized.
+  // Since the buffer was made; settles after the streams were synchronized. Throws kMissing on
+  // CUDA, where kernels don't count.
   Traffic dispatch_traffic() const;
   Traffic combine_traffic() const;
 

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "braid/device.hpp"
+#include "braid/stream.hpp"
 #include "braid/topology.hpp"
 
 namespace braid {
@@ -25,6 +27,18 @@ class GroupBackend;
 struct GroupOptions {
   // How long any wait for a peer may take. 0: BRAID_TIMEOUT_MS, or 30000 where that is not set.
   std::int64_t timeout_ms = 0;
+
+  // What the ranks compute on; the same for all of them. kCuda throws kMissing where this build has
+  // no CUDA, where no GPU of compute capability 9.0 or no driver is there, where the devices of two
+  // ranks have no peer access to each other, and for more than one node.
+  Backend backend = Backend::kCpu;
+  // kCuda: the CUDA device of each rank (Group::threads), or of this one. Empty: a rank's index
+  // within its node, modulo the number of visible devices. Ranks of one process may share a device.
+  // Their Group must then be made before the process's first CUDA call, or
+  // CUDA_MODULE_LOADING=EAGER and CUDA_DEVICE_MAX_CONNECTIONS=32 be set before it: with few
+  // hardware queues, or a kernel that is loaded while another runs, a rank's launch may wait for
+  // one that waits for it.
+  std::vector<int> devices{};
 };
 
 class Group {
@@ -51,6 +65,11 @@ class Group {
   int rank() const;
   const Topology& topology() const;
   std::int64_t timeout_ms() const;
+  Backend backend_kind() const;
+  int device() const;  // the CUDA device that this rank computes on; 0 on the CPU
+
+  // A new stream where this rank computes: Stream::cpu(), or Stream::cuda(device()).
+  Stream make_stream() const;
 
   // Collective. Throws kTimeout naming the ranks that did not come.
   void barrier();

@@ -2,7 +2,8 @@
 // Event: a point in a stream that others wait for.
 //
 // On the CPU a Stream has a thread of its own, and an operation runs on as many worker threads as
-// its budget says. Calls that take a Stream enqueue and return.
+// its budget says. On CUDA a Stream is a CUDA stream. Calls that take a Stream enqueue and return.
+// Streams and events of the two can't wait for each other.
 #pragma once
 
 #include <functional>
@@ -28,10 +29,18 @@ class Stream {
   // it. Throws kMissing where no thread can be started.
   static Stream cpu();
 
+  // A new CUDA stream of that device, which does not wait for the legacy default stream. Ends like
+  // a CPU stream. Throws kMissing where this build has no CUDA or there is no GPU.
+  static Stream cuda(int device);
+  // A cudaStream_t of that device, which stays the caller's and outlives every copy of the handle.
+  // It may be one that is being captured into a graph.
+  static Stream from_cuda(void* cuda_stream, int device);
+
   // Enqueues a callable. An exception that it throws is kept, and the stream stays failed: it skips
   // what follows (callables are destroyed without being called), and every later synchronize(),
   // and wait() on an event recorded after the failure, throws that exception. Any thread may
-  // enqueue.
+  // enqueue. On CUDA only callables are skipped, a callable must not call CUDA, and none can be
+  // captured into a graph (kRefused).
   void run(std::function<void()> callable);
 
   // A point after everything enqueued so far.

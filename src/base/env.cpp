@@ -43,6 +43,8 @@ Environment read_environment() {
   return env;
 }
 
+void set_environment_default(const char* name, const char* value) { setenv(name, value, 0); }
+
 const Environment& environment() {
   static const Environment kEnvironment = read_environment();
   return kEnvironment;

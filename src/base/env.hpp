@@ -29,4 +29,7 @@ Environment read_environment();
 // The process's environment as it was at the first call.
 const Environment& environment();
 
+// Sets a variable for a library that reads the environment itself, unless it is set already.
+void set_environment_default(const char* name, const char* value);
+
 }  // namespace braid

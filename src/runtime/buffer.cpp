@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "backend/cpu/roles.hpp"
 #include "base/check.hpp"
 #include "machine/stream_backend.hpp"
 #include "runtime/buffer_checks.hpp"
@@ -53,7 +52,9 @@ void check_agreement(Group& group, const BufferOptions& options) {
 std::shared_ptr<BufferState> make_state(Group& group, const BufferOptions& options) {
   const layout::BufferShape shape = runtime::checked_shape(group.topology(), options);
   check_agreement(group, options);
-  return std::make_shared<BufferState>(group, options, shape);
+  auto state = std::make_shared<BufferState>(group, options, shape);
+  state->watch();
+  return state;
 }
 
 HandleState& state_of(const Handle& handle, const std::shared_ptr<BufferState>& buffer) {
@@ -71,28 +72,14 @@ void check_next_round(const std::string& name, const char* phase, int round, int
           next);
 }
 
-void check_stream(const Stream& stream) {
-  require(stream.valid(), "the stream is empty; Stream::cpu() makes one");
-}
-
-// Enqueues a phase. What it captures keeps handle and buffer alive until it has run.
-template <class Role>
-void enqueue(std::shared_ptr<HandleState> handle, Stream& stream, int num_workers, Role role) {
-  stream.backend()->run_workers(num_workers,
-                                [handle = std::move(handle), role](int worker, int workers) {
-                                  BufferState& buffer = *handle->buffer;
-                                  try {
-                                    if (!buffer.context.failed())
-                                      role(buffer.context, worker, workers);
-                                  } catch (...) {
-                                    // A link that is down, or no memory: the peers should not wait
-                                    // for this rank.
-                                    buffer.context.fail_here();
-                                    buffer.group.backend().fail(std::current_exception());
-                                    throw;
-                                  }
-                                  buffer.throw_if_failed();
-                                });
+void check_stream(const Stream& stream, BufferState& buffer) {
+  require(stream.valid(), "the stream is empty; Group::make_stream() makes one");
+  const Backend here = buffer.group.backend_kind();
+  require(
+      stream.backend()->kind() == here,
+      "the stream is of backend {}, but the buffer's group is of {}; Group::make_stream() makes "
+      "one",
+      to_string(stream.backend()->kind()), to_string(here));
 }
 
 // A combine's round takes rows that dispatch has received: those of its experts; at the expert rank
@@ -111,8 +98,53 @@ void check_received(const HandleState& handle, int round) {
   }
 }
 
-std::shared_ptr<HandleState> shared_state(const Handle& handle) {
-  return handle.state().shared_from_this();
+// What was enqueued keeps handle and buffer alive until it has run.
+protocol::Launch launch_of(const Handle& handle, Stream& stream, int workers) {
+  return {*stream.backend(), workers, handle.state().shared_from_this()};
+}
+
+// What runs both phases of a whole operation as one, or null where they are to be apart.
+protocol::Engine::Fused* fused_for(BufferState& buffer, int rounds, int send_workers,
+                                   int receive_workers) {
+  return rounds == 1 && send_workers == receive_workers ? buffer.engine->fused() : nullptr;
+}
+
+void enter_first_send(HandleState& h, Stream& stream) {
+  h.buffer->note_sent(h.dispatch_name);
+  h.buffer->first_sends.enter(*stream.backend());
+  for (const Order& order : h.earlier) order.enter(*stream.backend());
+}
+
+void dispatch_at_once(protocol::Engine::Fused& fused, const Handle& handle, Stream& stream) {
+  HandleState& h = handle.state();
+  enter_first_send(h, stream);
+  const Event done =
+      fused.dispatch(launch_of(handle, stream, h.dispatch_options.send_workers), h.dispatch);
+  for (Order* order : {&h.buffer->first_sends, &h.dispatch_sends.order, &h.dispatch_receives.order,
+                       &h.rows_received}) {
+    order->leave(*stream.backend(), done);
+  }
+  h.dispatch_sends.next_round = 1;
+  h.dispatch_receives.next_round = 1;
+  h.buffer->note_received(h.dispatch_name);
+}
+
+void combine_at_once(protocol::Engine::Fused& fused, const Handle& handle, Stream& stream) {
+  HandleState& h = handle.state();
+  check_received(h, 0);
+  require(h.combine.x != nullptr, "{} was begun without x: give each combine_send its round's rows",
+          h.combine_name);
+  h.buffer->note_sent(h.combine_name);
+  h.buffer->first_sends.enter(*stream.backend());
+  h.rows_received.enter(*stream.backend());
+  h.combine_sends.order.enter(*stream.backend());
+  const Event done =
+      fused.combine(launch_of(handle, stream, h.combine_options.send_workers), h.combine);
+  for (Order* order : {&h.buffer->first_sends, &h.combine_receive, &h.combine_sends.order}) {
+    order->leave(*stream.backend(), done);
+  }
+  h.combine_sends.next_round = 1;
+  h.combine_receive_ended();
 }
 
 }  // namespace
@@ -132,7 +164,14 @@ Group& Buffer::group() const { return state_->group; }
 
 Handle Buffer::dispatch(const DispatchInput& input, const DispatchOutput& output,
                         const DispatchOptions& options, Stream& stream) {
+  check_stream(stream, *state_);
   Handle handle = dispatch_begin(input, output, options);
+  const DispatchOptions& chosen = handle.state().dispatch_options;
+  if (auto* fused =
+          fused_for(*state_, chosen.num_rounds, chosen.send_workers, chosen.receive_workers)) {
+    dispatch_at_once(*fused, handle, stream);
+    return handle;
+  }
   for (int round = 0; round < options.num_rounds; ++round) dispatch_send(handle, round, stream);
   for (int round = 0; round < options.num_rounds; ++round) dispatch_receive(handle, round, stream);
   return handle;
@@ -142,11 +181,14 @@ Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& 
                               const DispatchOptions& options) {
   state_->throw_if_failed();
   const auto args = runtime::checked_dispatch(*state_, input, output, options);
+  state_->engine->check(args);
   const auto handle = std::make_shared<HandleState>(state_);
   handle->dispatch_name = fmt::format("dispatch #{}", ++state_->num_begun);
   handle->dispatch = args;
   handle->dispatch.op.handle_slot = handle->slot;
   handle->dispatch_options = options;
+  state_->choose_workers(handle->dispatch_options.send_workers,
+                         handle->dispatch_options.receive_workers);
   handle->has_weights = !input.topk_weights.empty();
   // A Handle's last copy frees the slot, whatever enqueued operations still hold of the state.
   const auto owner = std::make_shared<detail::HandleOwner>(handle);
@@ -156,46 +198,36 @@ Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& 
 void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream);
+  check_stream(stream, *state_);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "sent", round, h.dispatch_sends.next_round, rounds);
-  if (round == 0) {
-    state_->note_sent(h.dispatch_name);
-    state_->first_sends.enter(stream);
-    for (const Order& order : h.earlier) order.enter(stream);
-  }
-  h.dispatch_sends.order.enter(stream);
-  enqueue(shared_state(handle), stream, h.dispatch_options.send_workers,
-          [args = h.dispatch, round](cpu::RankContext& context, int worker, int workers) {
-            cpu::run_dispatch_send(context, args, round, worker, workers);
-          });
-  const Event sent = stream.record();
-  if (round == 0) state_->first_sends.leave(stream, sent);
-  h.dispatch_sends.order.leave(stream, sent);
+  if (round == 0) enter_first_send(h, stream);
+  h.dispatch_sends.order.enter(*stream.backend());
+  const Event sent = state_->engine->dispatch_send(
+      launch_of(handle, stream, h.dispatch_options.send_workers), h.dispatch, round);
+  if (round == 0) state_->first_sends.leave(*stream.backend(), sent);
+  h.dispatch_sends.order.leave(*stream.backend(), sent);
   // The receive reads what the first send stored.
-  if (round == 0) h.dispatch_receives.order.leave(stream, sent);
+  if (round == 0) h.dispatch_receives.order.leave(*stream.backend(), sent);
   ++h.dispatch_sends.next_round;
 }
 
 void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream);
+  check_stream(stream, *state_);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "received", round, h.dispatch_receives.next_round, rounds);
   if (round >= h.dispatch_sends.next_round) {
     fail(ErrorCode::kRefused, "{}: round {} is to be received, but was not sent", h.dispatch_name,
          round);
   }
-  h.dispatch_receives.order.enter(stream);
-  enqueue(shared_state(handle), stream, h.dispatch_options.receive_workers,
-          [args = h.dispatch, round](cpu::RankContext& context, int worker, int workers) {
-            cpu::run_dispatch_receive(context, args, round, worker, workers);
-          });
-  const Event received = stream.record();
-  h.dispatch_receives.order.leave(stream, received);
+  h.dispatch_receives.order.enter(*stream.backend());
+  const Event received = state_->engine->dispatch_receive(
+      launch_of(handle, stream, h.dispatch_options.receive_workers), h.dispatch, round);
+  h.dispatch_receives.order.leave(*stream.backend(), received);
   // Rows may go home as soon as their round was received.
-  h.rows_received.leave(stream, received);
+  h.rows_received.leave(*stream.backend(), received);
   if (++h.dispatch_receives.next_round == rounds) state_->note_received(h.dispatch_name);
 }
 
@@ -213,6 +245,12 @@ void Buffer::combine(const Handle& handle, const CombineInput& input, const Comb
         !options.rows_of_one_round || options.num_rounds == 1,
         "combine() with rows_of_one_round can't take {} rounds' rows: call combine_send for each",
         options.num_rounds);
+    check_stream(stream, *state_);
+    const CombineOptions& chosen = handle.state().combine_options;
+    if (auto* fused =
+            fused_for(*state_, chosen.num_rounds, chosen.send_workers, chosen.receive_workers)) {
+      return combine_at_once(*fused, handle, stream);
+    }
     for (int round = 0; round < options.num_rounds; ++round) combine_send(handle, round, stream);
   } catch (...) {
     // Refused before anything was sent: the handle is as it was.
@@ -231,8 +269,11 @@ void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
     fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",
          h.dispatch_name, h.combine_name);
   }
-  h.combine = runtime::checked_combine(h, input, output, options);
+  const auto args = runtime::checked_combine(h, input, output, options);
+  state_->engine->check(args);
+  h.combine = args;
   h.combine_options = options;
+  state_->choose_workers(h.combine_options.send_workers, h.combine_options.receive_workers);
   h.combine_name = fmt::format("combine #{}", ++state_->num_begun);
   h.combine_sends.next_round = 0;
   h.combining = true;
@@ -248,7 +289,7 @@ void Buffer::combine_send(const Handle& handle, int round, Stream& stream) {
 void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream);
+  check_stream(stream, *state_);
   if (!h.combining) {
     fail(ErrorCode::kRefused, "{} has no combine that was begun", h.dispatch_name);
   }
@@ -268,41 +309,34 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
           h.combine_name);
   if (round == 0) {
     state_->note_sent(h.combine_name);
-    state_->first_sends.enter(stream);
+    state_->first_sends.enter(*stream.backend());
   }
-  h.rows_received.enter(stream);
-  h.combine_sends.order.enter(stream);
-  enqueue(shared_state(handle), stream, h.combine_options.send_workers,
-          [args, round](cpu::RankContext& context, int worker, int workers) {
-            cpu::run_combine_send(context, args, round, worker, workers);
-          });
-  const Event sent = stream.record();
+  h.rows_received.enter(*stream.backend());
+  h.combine_sends.order.enter(*stream.backend());
+  const Event sent = state_->engine->combine_send(
+      launch_of(handle, stream, h.combine_options.send_workers), args, round);
   if (round == 0) {
-    state_->first_sends.leave(stream, sent);
-    h.combine_receive.leave(stream, sent);
+    state_->first_sends.leave(*stream.backend(), sent);
+    h.combine_receive.leave(*stream.backend(), sent);
   }
-  h.combine_sends.order.leave(stream, sent);
+  h.combine_sends.order.leave(*stream.backend(), sent);
   ++h.combine_sends.next_round;
 }
 
 void Buffer::combine_receive(const Handle& handle, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream);
+  check_stream(stream, *state_);
   if (!h.combining || h.combine_sends.next_round < h.combine_options.num_rounds) {
     fail(ErrorCode::kRefused, "{} can't be received: {} of its {} rounds were sent",
          h.combining ? h.combine_name : "the combine of " + h.dispatch_name,
          h.combining ? h.combine_sends.next_round : 0, h.combine_options.num_rounds);
   }
-  h.combine_receive.enter(stream);
-  enqueue(shared_state(handle), stream, h.combine_options.receive_workers,
-          [args = h.combine](cpu::RankContext& context, int worker, int workers) {
-            cpu::run_combine_receive(context, args, worker, workers);
-          });
-  const Event received = stream.record();
-  h.combine_sends.order.leave(stream, received);
-  state_->note_received(h.combine_name);
-  h.combining = false;
+  h.combine_receive.enter(*stream.backend());
+  const Event received = state_->engine->combine_receive(
+      launch_of(handle, stream, h.combine_options.receive_workers), h.combine);
+  h.combine_sends.order.leave(*stream.backend(), received);
+  h.combine_receive_ended();
 }
 
 Hook Buffer::combine_hook(const Handle& handle) {
@@ -322,23 +356,7 @@ Tensor Buffer::combine_region(const Handle& handle) const {
           {shape.num_local(), shape.row_capacity(), shape.hidden}};
 }
 
-namespace {
-
-Traffic traffic_of(const cpu::TrafficCounters& counters) {
-  const auto count = [&counters](std::size_t distance) {
-    return Traffic::Count{counters.bytes[distance].load(std::memory_order_relaxed),
-                          counters.messages[distance].load(std::memory_order_relaxed)};
-  };
-  return {count(0), count(1), count(2)};
-}
-
-}  // namespace
-
-Traffic Buffer::dispatch_traffic() const {
-  return traffic_of(state_->context.traffic(cpu::Kind::kDispatch));
-}
-Traffic Buffer::combine_traffic() const {
-  return traffic_of(state_->context.traffic(cpu::Kind::kCombine));
-}
+Traffic Buffer::dispatch_traffic() const { return state_->engine->dispatch_traffic(); }
+Traffic Buffer::combine_traffic() const { return state_->engine->combine_traffic(); }
 
 }  // namespace braid

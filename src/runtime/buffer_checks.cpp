@@ -4,11 +4,14 @@
 
 #include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "codec/row.hpp"
 #include "machine/bad_choice.hpp"
+#include "machine/device_backend.hpp"
+#include "runtime/group_backend.hpp"
 
 namespace braid::runtime {
 namespace {
@@ -58,11 +61,7 @@ void check_rounds(int num_rounds, const layout::BufferShape& shape) {
           num_rounds, shape.num_local());
 }
 
-void check_workers(const char* phase, int workers) {
-  require(workers >= 1, "{} workers is {}, but must be at least 1", phase, workers);
-}
-
-layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
+layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape, Backend backend) {
   require(idx.rank == 2, "topk_idx is {}, but must be i32 or i64 [tokens, k]", text_of(idx));
   const std::int64_t k = idx.dim(1);
   require(k >= 1 && k <= shape.top_k,
@@ -74,6 +73,8 @@ layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape) {
   topk.num_tokens = static_cast<int>(idx.dim(0));
   topk.k = static_cast<int>(k);
   topk.num_experts = shape.num_experts;
+  // In a GPU's memory they are the roles' to look at.
+  if (backend != Backend::kCpu) return topk;
   for (std::int64_t token = 0; token < topk.num_tokens; ++token) {
     for (int choice = 0; choice < topk.k; ++choice) {
       const std::int64_t value = topk.value(token, choice);
@@ -94,11 +95,34 @@ protocol::OperationArgs operation_args(const detail::BufferState& buffer) {
   protocol::OperationArgs op;
   op.map = buffer.map;
   op.local_map = buffer.local_map;
-  op.local = buffer.local.data();
+  op.local = buffer.engine->local();
   return op;
 }
 
+void check_budgets(const protocol::Engine& engine, int send, int receive) {
+  check_workers("send", send, engine.budget());
+  check_workers("receive", receive, engine.budget());
+}
+
+// Of an operation's tensors that have elements: memory that it can use.
+void check_reach(const detail::BufferState& buffer,
+                 std::initializer_list<std::pair<const char*, const Tensor*>> tensors) {
+  detail::DeviceBackend& device = buffer.group.backend().device();
+  if (device.kind() == Backend::kCpu) return;
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor->data == nullptr || tensor->num_elements() == 0) continue;
+    require(device.reaches(tensor->data), "{} is at {}, which is no memory that {} can reach", name,
+            tensor->data, device.name());
+  }
+}
+
 }  // namespace
+
+void check_workers(const char* phase, int workers, const protocol::Budget& budget) {
+  require(workers >= 0 && workers <= budget.most,
+          "{} workers is {}, but must be 1 to {} ({}), or 0 for the default", phase, workers,
+          budget.most, budget.reason);
+}
 
 protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
                                         const DispatchInput& input, const DispatchOutput& output,
@@ -111,14 +135,13 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   check_tensor("x", input.x, {DType::kBFloat16}, {input.x.dim(0), shape.hidden});
   check_token_count(input.x.dim(0), shape);
   check_rounds(options.num_rounds, shape);
-  check_workers("send", options.send_workers);
-  check_workers("receive", options.receive_workers);
+  check_budgets(*buffer.engine, options.send_workers, options.receive_workers);
 
   protocol::DispatchArgs args;
   args.op = operation_args(buffer);
   args.rules.experts = {shape.num_experts, shape.num_ranks, options.num_rounds};
   args.rules.per_expert = options.fan_out == FanOut::kPerExpert;
-  args.topk = checked_topk(input.topk_idx, shape);
+  args.topk = checked_topk(input.topk_idx, shape, buffer.group.backend_kind());
   require(args.topk.num_tokens == input.x.dim(0), "topk_idx has {} tokens, but x has {}",
           args.topk.num_tokens, input.x.dim(0));
   require(
@@ -150,6 +173,14 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   check_tensor("output counts", output.counts, {DType::kInt32}, {num_local});
   check_optional("output received_total", output.received_total, DType::kInt64, num_local);
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
+  check_reach(buffer, {{"x", &input.x},
+                       {"topk_idx", &input.topk_idx},
+                       {"topk_weights", &input.topk_weights},
+                       {"output x", &output.x},
+                       {"output scales", &output.scales},
+                       {"output counts", &output.counts},
+                       {"output received_total", &output.received_total},
+                       {"output waited_ns", &output.waited_ns}});
 
   args.format = options.format;
   args.scale_layout = options.scale_layout;
@@ -169,8 +200,7 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   check_hidden("combine format", to_string(options.format), shape.hidden,
                codec::hidden_multiple(options.format));
   check_rounds(options.num_rounds, shape);
-  check_workers("send", options.send_workers);
-  check_workers("receive", options.receive_workers);
+  check_budgets(*handle.buffer->engine, options.send_workers, options.receive_workers);
   require(options.block_rows >= 1, "block_rows is {}, but must be at least 1", options.block_rows);
   const bool at_expert_rank = options.reduce == Reduce::kExpertRank;
   require(!at_expert_rank || handle.has_weights,
@@ -198,6 +228,10 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   }
   check_tensor("output x", output.x, {DType::kBFloat16}, {tokens, shape.hidden});
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
+  check_reach(*handle.buffer, {{"x", &input.x},
+                               {"topk_weights", &input.topk_weights},
+                               {"output x", &output.x},
+                               {"output waited_ns", &output.waited_ns}});
 
   args.format = options.format;
   args.at_expert_rank = at_expert_rank;
@@ -212,7 +246,7 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
 
 std::uint16_t* combine_region(const detail::HandleState& handle) {
   const detail::BufferState& buffer = *handle.buffer;
-  return reinterpret_cast<std::uint16_t*>(buffer.local.data() +
+  return reinterpret_cast<std::uint16_t*>(buffer.engine->local() +
                                           buffer.local_map.combine_region(handle.slot));
 }
 
@@ -220,6 +254,7 @@ void check_round_rows(const detail::HandleState& handle, const Tensor& rows) {
   const layout::BufferShape& shape = handle.buffer->map.shape;
   check_tensor("rows", rows, {DType::kBFloat16},
                {handle.combine.experts.per_round(), shape.row_capacity(), shape.hidden});
+  check_reach(*handle.buffer, {{"rows", &rows}});
 }
 
 }  // namespace braid::runtime

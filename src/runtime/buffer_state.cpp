@@ -1,15 +1,12 @@
 #include "runtime/buffer_state.hpp"
 
-#include <sys/mman.h>
-
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/check.hpp"
+#include "runtime/devices.hpp"
 #include "runtime/group_backend.hpp"
 
 namespace braid::detail {
@@ -30,30 +27,24 @@ constexpr std::uint64_t kMostOperations = (std::uint64_t{1} << 32) - 2;
 
 }  // namespace
 
-LocalBlock::LocalBlock(std::size_t bytes) : bytes_(bytes) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    fail(ErrorCode::kMissing, "can't allocate {} bytes for a buffer's tables: {}", bytes,
-         std::strerror(errno));
-  }
-  data_ = static_cast<std::byte*>(memory);
-}
-
-LocalBlock::~LocalBlock() { munmap(data_, bytes_); }
-
 BufferState::BufferState(Group& its_group, const BufferOptions& its_options,
                          const layout::BufferShape& shape)
     : group(its_group),
       options(its_options),
       map(layout::BufferMap::of(shape)),
       local_map(layout::LocalMap::of(shape)),
-      local(static_cast<std::size_t>(local_map.total_bytes)),
-      context(group.rank(), map,
-              group.backend().allocate(static_cast<std::size_t>(map.total_bytes)),
-              group.timeout_ms(), [peers = group] { return peers.backend().dead_peers(); }),
-      slots(static_cast<std::size_t>(shape.handle_slots)) {
-  auto* active = reinterpret_cast<std::uint32_t*>(local.data() + local_map.active.offset);
-  std::fill_n(active, shape.num_ranks, 1U);
+      engine(make_engine(*this)),
+      slots(static_cast<std::size_t>(shape.handle_slots)) {}
+
+void BufferState::watch() {
+  // On the CPU a failure reaches stream and group by itself, as the operation's exception.
+  if (group.backend().device().kind() != Backend::kCpu) group.backend().watch(weak_from_this());
+}
+
+void BufferState::choose_workers(int& send, int& receive) const {
+  const int standard = engine->budget().standard;
+  if (send == 0) send = options.send_workers == 0 ? standard : options.send_workers;
+  if (receive == 0) receive = options.receive_workers == 0 ? standard : options.receive_workers;
 }
 
 int BufferState::take_slot(SlotOrders& after) {
@@ -61,9 +52,10 @@ int BufferState::take_slot(SlotOrders& after) {
   const auto free =
       std::find_if(slots.begin(), slots.end(), [](const HandleSlot& slot) { return !slot.taken; });
   if (free == slots.end()) {
-    fail(ErrorCode::kRefused,
-         "all {} handle slots are taken: drop a Handle, or make the buffer with more handle_slots",
-         slots.size());
+    braid::fail(
+        ErrorCode::kRefused,
+        "all {} handle slots are taken: drop a Handle, or make the buffer with more handle_slots",
+        slots.size());
   }
   free->taken = true;
   after = free->orders;
@@ -81,7 +73,7 @@ void BufferState::note_sent(const std::string& name) {
       outstanding.front().number + static_cast<std::uint64_t>(options.depth) <= num_sent) {
     std::vector<std::string> names;
     for (const Sent& sent : outstanding) names.push_back(sent.name);
-    fail(
+    braid::fail(
         ErrorCode::kRefused,
         "{} is refused: {} sent and not yet received, and the buffer has {} depths, which are used "
         "in turn; receive the oldest first, or make the buffer with more depth",
@@ -89,9 +81,9 @@ void BufferState::note_sent(const std::string& name) {
   }
   // Epochs are 32 bits wide and must not come again: an old flag would look new.
   if (num_sent >= kMostOperations) {
-    fail(ErrorCode::kRefused,
-         "{} is refused: the buffer has done its {} operations; make a new one", name,
-         kMostOperations);
+    braid::fail(ErrorCode::kRefused,
+                "{} is refused: the buffer has done its {} operations; make a new one", name,
+                kMostOperations);
   }
   outstanding.push_back({num_sent++, name});
 }
@@ -101,8 +93,16 @@ void BufferState::note_received(const std::string& name) {
 }
 
 void BufferState::throw_if_failed() {
-  if (!context.failed()) return group.check();
-  const cpu::Failure failure = context.failure();
+  throw_failure();
+  group.check();
+}
+
+void BufferState::fail(std::exception_ptr failure) { group.backend().fail(std::move(failure)); }
+
+void BufferState::throw_failure() {
+  const std::optional<protocol::Failure> failed = engine->failure();
+  if (!failed) return;
+  const protocol::Failure& failure = *failed;
   const bool own = failure.reporter == group.rank();
   if (failure.tag.peer == failure.reporter) {
     const std::string text =
@@ -112,7 +112,7 @@ void BufferState::throw_if_failed() {
                   "operations failed",
                   group.rank(), failure.reporter);
     const Error error(ErrorCode::kPeerFailed, text);
-    group.backend().fail(std::make_exception_ptr(error));
+    fail(std::make_exception_ptr(error));
     throw error;
   }
   const std::string did_not =
@@ -135,7 +135,7 @@ void BufferState::throw_if_failed() {
                         failure.reporter, wait);
   const Error error(own && !failure.peer_ended ? ErrorCode::kTimeout : ErrorCode::kPeerFailed,
                     text);
-  group.backend().fail(std::make_exception_ptr(error));
+  fail(std::make_exception_ptr(error));
   throw error;
 }
 

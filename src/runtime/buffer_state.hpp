@@ -9,49 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu/rank_context.hpp"
 #include "braid/buffer.hpp"
 #include "layout/local.hpp"
 #include "layout/map.hpp"
-#include "machine/stream_backend.hpp"
-#include "protocol/args.hpp"
+#include "machine/order.hpp"
+#include "protocol/engine.hpp"
 
 namespace braid::detail {
-
-// Zero-filled memory of this rank alone; pages that are never touched cost nothing.
-class LocalBlock {
- public:
-  explicit LocalBlock(std::size_t bytes);
-  LocalBlock(const LocalBlock&) = delete;
-  LocalBlock& operator=(const LocalBlock&) = delete;
-  ~LocalBlock();
-  std::byte* data() const { return data_; }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-
-// Operations that must not run side by side: the next one waits for the last, across streams.
-class Order {
- public:
-  // Before an operation is enqueued.
-  void enter(Stream& stream) const {
-    const std::weak_ptr<StreamBackend> here = stream.backend()->weak_from_this();
-    const bool same = !last_.owner_before(here) && !here.owner_before(last_);
-    if (!same) stream.wait(event_);
-  }
-  // After it was enqueued; the event is recorded behind it.
-  void leave(Stream& stream, const Event& event) {
-    last_ = stream.backend()->weak_from_this();
-    event_ = event;
-  }
-
- private:
-  // Weak: a stream ends when its user lets it go, and a new one at its address is another stream.
-  std::weak_ptr<StreamBackend> last_;
-  Event event_;
-};
 
 // Where the phases of a handle slot's newest operations stand.
 using SlotOrders = std::array<Order, 4>;
@@ -61,15 +25,17 @@ struct HandleSlot {
   SlotOrders orders;
 };
 
-struct BufferState {
+struct BufferState final : protocol::EngineOwner {
+  // Collective.
   BufferState(Group& its_group, const BufferOptions& its_options, const layout::BufferShape& shape);
+  // Made by std::make_shared; then the streams and the group can ask for its failures.
+  void watch();
 
   Group group;
   BufferOptions options;
   layout::BufferMap map;
   layout::LocalMap local_map;
-  LocalBlock local;
-  cpu::RankContext context;
+  std::unique_ptr<protocol::Engine> engine;
 
   struct Sent {
     std::uint64_t number = 0;  // of the operations sent so far: its depth is number % D
@@ -90,8 +56,11 @@ struct BufferState {
   void free_slot(int slot, const SlotOrders& orders);
   void note_sent(const std::string& name);
   void note_received(const std::string& name);
-  // Throws what this rank's operations failed with, once they did.
-  void throw_if_failed();
+  // 0 becomes the buffer's default.
+  void choose_workers(int& send, int& receive) const;
+  void throw_failure() override;
+  void throw_if_failed() override;
+  void fail(std::exception_ptr failure) override;
 };
 
 // How far the rounds of a phase have come, and where their next one is ordered after.
@@ -127,6 +96,10 @@ struct HandleState : std::enable_shared_from_this<HandleState> {
   Order rows_received;  // the newest receive of the dispatch
   Order combine_receive;
 
+  void combine_receive_ended() {
+    buffer->note_received(combine_name);
+    combining = false;
+  }
   SlotOrders orders() const {
     return {dispatch_sends.order, dispatch_receives.order, combine_sends.order, combine_receive};
   }

@@ -4,6 +4,7 @@
 
 #include "base/check.hpp"
 #include "base/env.hpp"
+#include "runtime/devices.hpp"
 #include "runtime/group_backend.hpp"
 #include "runtime/process_group.hpp"
 #include "runtime/thread_group.hpp"
@@ -27,9 +28,10 @@ Group::Group(std::shared_ptr<detail::GroupBackend> backend) : backend_(std::move
 
 std::vector<Group> Group::threads(const Topology& topology, const GroupOptions& options) {
   validate(topology);
+  const std::int64_t timeout_ms = timeout_of(options, read_environment());
   std::vector<Group> groups;
   for (auto& backend :
-       detail::ThreadGroup::make(topology, timeout_of(options, read_environment()))) {
+       detail::ThreadGroup::make(topology, timeout_ms, detail::open_devices(topology, options))) {
     groups.emplace_back(std::move(backend));
   }
   return groups;
@@ -54,13 +56,18 @@ Group Group::connect(int rank, const Topology& topology, const std::string& addr
   require(rank >= 0 && rank < topology.num_ranks, "rank is {}, but must be 0 to {}", rank,
           topology.num_ranks - 1);
   require(port >= 1 && port <= 65535, "port is {}, but must be 1 to 65535", port);
+  const detail::Meeting meeting{rank, topology, address, port,
+                                timeout_of(options, read_environment())};
   return Group(std::make_shared<detail::ProcessGroup>(
-      detail::Meeting{rank, topology, address, port, timeout_of(options, read_environment())}));
+      meeting, detail::open_device(topology, options, rank)));
 }
 
 int Group::rank() const { return backend_->rank(); }
 const Topology& Group::topology() const { return backend_->topology(); }
 std::int64_t Group::timeout_ms() const { return backend_->timeout_ms(); }
+Backend Group::backend_kind() const { return backend_->device().kind(); }
+int Group::device() const { return backend_->device().index(); }
+Stream Group::make_stream() const { return backend_->device().make_stream(); }
 void Group::barrier() { backend_->all_gather("", "barrier"); }
 std::vector<std::string> Group::all_gather(const std::string& mine) {
   return backend_->all_gather(mine);

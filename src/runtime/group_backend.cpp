@@ -5,16 +5,39 @@
 
 #include <utility>
 
+#include "backend/cpu/device.hpp"
 #include "base/check.hpp"
 
 namespace braid::detail {
+
+GroupBackend::GroupBackend(int rank, const Topology& topology, std::int64_t timeout_ms,
+                           std::shared_ptr<DeviceBackend> device)
+    : rank_(rank),
+      topology_(topology),
+      timeout_ms_(timeout_ms),
+      device_(device != nullptr ? std::move(device) : std::make_shared<cpu::CpuDevice>()) {}
 
 void GroupBackend::fail(std::exception_ptr failure) {
   const std::lock_guard lock(mutex_);
   if (!failure_) failure_ = std::move(failure);
 }
 
+void GroupBackend::watch(std::weak_ptr<FailureSource> source) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(sources_, [](const auto& each) { return each.expired(); });
+  sources_.push_back(std::move(source));
+}
+
 void GroupBackend::check() const {
+  std::vector<std::shared_ptr<FailureSource>> sources;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& source : sources_) {
+      if (auto alive = source.lock()) sources.push_back(std::move(alive));
+    }
+  }
+  // Unlocked: a source that has failed reports it to this group.
+  for (const auto& source : sources) source->throw_failure();
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(failure_);
 }

@@ -4,19 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "braid/group.hpp"
+#include "machine/device_backend.hpp"
+#include "machine/stream_backend.hpp"
 #include "transport/symmetric_memory.hpp"
 
 namespace braid::detail {
 
 class GroupBackend {
  public:
-  GroupBackend(int rank, const Topology& topology, std::int64_t timeout_ms)
-      : rank_(rank), topology_(topology), timeout_ms_(timeout_ms) {}
+  // Without a device the rank computes on the CPU.
+  GroupBackend(int rank, const Topology& topology, std::int64_t timeout_ms,
+               std::shared_ptr<DeviceBackend> device = nullptr);
   virtual ~GroupBackend() = default;
   GroupBackend(const GroupBackend&) = delete;
   GroupBackend& operator=(const GroupBackend&) = delete;
@@ -24,6 +28,8 @@ class GroupBackend {
   int rank() const { return rank_; }
   const Topology& topology() const { return topology_; }
   std::int64_t timeout_ms() const { return timeout_ms_; }
+  DeviceBackend& device() const { return *device_; }
+  const std::shared_ptr<DeviceBackend>& shared_device() const { return device_; }
 
   // Collective; every rank's text, by rank. The base of barrier() too. what: names the call in
   // the sentence of a timeout ("barrier").
@@ -41,13 +47,17 @@ class GroupBackend {
   // The first failure of an operation ends the group: check() throws it from then on.
   void fail(std::exception_ptr failure);
   void check() const;
+  // check() asks it first, as long as it lives.
+  void watch(std::weak_ptr<FailureSource> source);
 
  private:
   int rank_;
   Topology topology_;
   std::int64_t timeout_ms_;
+  std::shared_ptr<DeviceBackend> device_;
   mutable std::mutex mutex_;
   std::exception_ptr failure_;
+  std::vector<std::weak_ptr<FailureSource>> sources_;
 };
 
 // "rank 3" or "ranks 3, 5".

@@ -2,8 +2,24 @@
 
 #include "base/check.hpp"
 #include "braid/buffer.hpp"
+#include "braid/device.hpp"
 
 namespace braid {
+
+const char* to_string(Backend backend) noexcept {
+  switch (backend) {
+    case Backend::kCpu: return "cpu";
+    case Backend::kCuda: return "cuda";
+  }
+  return "unknown";
+}
+
+Backend parse_backend(const char* text) {
+  for (const Backend backend : {Backend::kCpu, Backend::kCuda}) {
+    if (std::strcmp(text, to_string(backend)) == 0) return backend;
+  }
+  fail(ErrorCode::kInvalidArgument, "backend is '{}', but must be cpu or cuda", text);
+}
 
 const char* to_string(FanOut fan_out) noexcept {
   switch (fan_out) {

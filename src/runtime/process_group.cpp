@@ -54,8 +54,8 @@ std::vector<Channel> take_local_channels(const Descriptor& listener, int num_ran
 
 }  // namespace
 
-ProcessGroup::ProcessGroup(const Meeting& meeting)
-    : GroupBackend(meeting.rank, meeting.topology, meeting.timeout_ms) {
+ProcessGroup::ProcessGroup(const Meeting& meeting, std::shared_ptr<DeviceBackend> device)
+    : GroupBackend(meeting.rank, meeting.topology, meeting.timeout_ms, std::move(device)) {
   meet(meeting, Deadline::after_ms(meeting.timeout_ms));
 }
 
@@ -119,6 +119,19 @@ std::vector<std::string> ProcessGroup::all_gather(const std::string& mine,
 
 SymmetricMemory ProcessGroup::allocate(std::size_t bytes) {
   require_same_bytes(all_gather(std::to_string(bytes), "allocate"));
+  return device().kind() == Backend::kCpu ? allocate_on_cpu(bytes) : allocate_on_devices(bytes);
+}
+
+// A GPU's memory is no descriptor that could be passed: what maps every rank's window into this
+// process (device().index() is its GPU, all_gather its way to the others) is to be called here.
+SymmetricMemory ProcessGroup::allocate_on_devices(std::size_t bytes) {
+  braid::fail(ErrorCode::kMissing,
+              "{} bytes of symmetric memory on {} can't be shared between processes by this build: "
+              "give every process's ranks to one process, with Group::threads",
+              bytes, device().name());
+}
+
+SymmetricMemory ProcessGroup::allocate_on_cpu(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   Part mine;
   try {

@@ -17,7 +17,7 @@ namespace braid::detail {
 class ProcessGroup final : public GroupBackend {
  public:
   // Collective. meeting.timeout_ms bounds the whole set-up, and each call after it.
-  explicit ProcessGroup(const Meeting& meeting);
+  ProcessGroup(const Meeting& meeting, std::shared_ptr<DeviceBackend> device);
 
   std::vector<std::string> all_gather(const std::string& mine, const std::string& what) override;
   SymmetricMemory allocate(std::size_t bytes) override;
@@ -25,6 +25,8 @@ class ProcessGroup final : public GroupBackend {
   std::vector<int> dead_peers() noexcept override;
 
  private:
+  SymmetricMemory allocate_on_cpu(std::size_t bytes);
+  SymmetricMemory allocate_on_devices(std::size_t bytes);
   void meet(const Meeting& meeting, const Deadline& deadline);
   std::vector<Part> gather(Star& star, Part mine, const std::string& what);
 

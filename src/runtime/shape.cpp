@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/check.hpp"
 #include "codec/row.hpp"
@@ -56,6 +57,11 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
           "max_rounds is {}, but must be 1 to the {} local experts", options.max_rounds, num_local);
   require(options.handle_slots >= 1, "handle_slots is {}, but must be at least 1",
           options.handle_slots);
+  for (const auto& [name, workers] : {std::pair{"send_workers", options.send_workers},
+                                      std::pair{"receive_workers", options.receive_workers}}) {
+    require(workers >= 0, "{} is {}, but must be at least 1, or 0 for the backend's default", name,
+            workers);
+  }
   require(std::int64_t{options.num_experts} * options.max_tokens <= kMost32 &&
               std::int64_t{options.max_tokens} * options.top_k <= kMost31 &&
               std::int64_t{topology.num_ranks} * options.max_tokens <= kMost31 &&

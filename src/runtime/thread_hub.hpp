@@ -28,6 +28,7 @@ class ThreadHub {
   // all, and every call after it, with a sentence that names it.
   Everyone meet(int rank, Contribution contribution, const std::string& what);
 
+  std::int64_t timeout_ms() const { return timeout_ms_; }
   void leave(int rank) noexcept;
   std::vector<int> gone() const;
 

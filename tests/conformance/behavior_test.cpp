@@ -33,6 +33,8 @@ TEST(Refused, OptionsOfABuffer) {
   expect([](BufferOptions& o) { o.max_tokens = 0; }, "max_tokens is 0");
   expect([](BufferOptions& o) { o.max_rounds = 5; }, "max_rounds is 5");
   expect([](BufferOptions& o) { o.depth = 0; }, "depth is 0");
+  expect([](BufferOptions& o) { o.receive_workers = -1; },
+         "receive_workers is -1, but must be at least 1, or 0 for the backend's default");
   expect([](BufferOptions& o) { o.hidden = 2147483520; }, "but must be at most 16777216");
   expect(
       [](BufferOptions& o) {
@@ -84,7 +86,7 @@ TEST(Refused, InputOfADispatchNothingLost) {
     expect([](Io& b) { b.output.x.shape[1] = 3; }, "output x is bf16 [4, 3, 128]");
     expect([](Io& b) { b.output.counts = {}; }, "output counts is not given");
     expect([](Io& b) { b.options.num_rounds = 3; }, "rounds is 3");
-    expect([](Io& b) { b.options.send_workers = 0; }, "send workers is 0");
+    expect([](Io& b) { b.options.send_workers = -1; }, "send workers is -1, but must be 1 to");
     expect([](Io& b) { b.options.fan_out = FanOut::kPerExpert; }, "without allow_per_expert");
     expect([](Io& b) { b.options.format = DispatchFormat::kFp8; }, "output x is bf16");
     expect([](Io& b) { b.input.x.data = nullptr; }, "x has no data");

@@ -23,7 +23,11 @@ Tensor tensor_of(void* data, DType dtype, std::initializer_list<std::int64_t> sh
 }  // namespace
 
 RankRun::RankRun(Group& group, const BufferOptions& options)
-    : group_(group), buffer_(group, options) {}
+    : group_(group),
+      memory_(group),
+      stream_(group.make_stream()),
+      other_stream_(group.make_stream()),
+      buffer_(group, options) {}
 
 const RankInput& RankRun::mine(const Dispatched& d) const {
   return d.inputs[static_cast<std::size_t>(group_.rank())];
@@ -34,25 +38,28 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
   for (int rank = 0; rank < topology.num_ranks; ++rank) {
     d.inputs.push_back(input_of(topology, routing, rank, seed));
   }
-  RankInput& own = d.inputs[static_cast<std::size_t>(group_.rank())];
+  const RankInput& own = mine(d);
   const std::int64_t capacity = std::int64_t{topology.num_ranks} * kMaxTokens;
   const std::int64_t rows = kLocalExperts * capacity;
   const std::int64_t data_bytes = codec::dispatch_data_bytes(c.dispatch, kHidden);
   const std::int64_t scale_bytes = codec::dispatch_scale_bytes(c.dispatch, kHidden);
-  d.x.assign(static_cast<std::size_t>(rows * data_bytes), kPoison);
-  d.scales.assign(static_cast<std::size_t>(rows * scale_bytes), kPoison);
-  d.counts.assign(kLocalExperts, -1);
-  d.received_total.assign(kLocalExperts, 1000);
-  d.waited_ns.assign(static_cast<std::size_t>(topology.num_ranks), 0);
-  d.idx64.assign(own.topk_idx.begin(), own.topk_idx.end());
+  d.own_x.reset(memory_, own.x);
+  d.idx32.reset(memory_, own.topk_idx);
+  d.idx64.reset(memory_, {own.topk_idx.begin(), own.topk_idx.end()});
+  d.weights.reset(memory_, own.weights);
+  d.x.reset(memory_, std::vector(static_cast<std::size_t>(rows * data_bytes), kPoison));
+  d.scales.reset(memory_, std::vector(static_cast<std::size_t>(rows * scale_bytes), kPoison));
+  d.counts.reset(memory_, std::vector<std::int32_t>(kLocalExperts, -1));
+  d.received_total.reset(memory_, std::vector<std::int64_t>(kLocalExperts, 1000));
+  d.waited_ns.reset(memory_,
+                    std::vector<std::int64_t>(static_cast<std::size_t>(topology.num_ranks), 0));
 
   DispatchInput input;
-  input.x = tensor_of(own.x.data(), DType::kBFloat16, {own.num_tokens, kHidden});
-  input.topk_idx = c.int64_idx
-                       ? tensor_of(d.idx64.data(), DType::kInt64, {own.num_tokens, kTopK})
-                       : tensor_of(own.topk_idx.data(), DType::kInt32, {own.num_tokens, kTopK});
+  input.x = tensor_of(d.own_x.data(), DType::kBFloat16, {own.num_tokens, kHidden});
+  input.topk_idx = c.int64_idx ? tensor_of(d.idx64.data(), DType::kInt64, {own.num_tokens, kTopK})
+                               : tensor_of(d.idx32.data(), DType::kInt32, {own.num_tokens, kTopK});
   if (c.reduce == Reduce::kExpertRank) {
-    input.topk_weights = tensor_of(own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
+    input.topk_weights = tensor_of(d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   }
   DispatchOutput output;
   const bool is_bf16 = c.dispatch == DispatchFormat::kBf16;
@@ -78,6 +85,13 @@ void RankRun::begin(const Case& c, Routing routing, std::uint64_t seed, Dispatch
   d.handle = buffer_.dispatch_begin(input, output, options);
 }
 
+void RankRun::fetch(Dispatched& d) const {
+  d.x.download();
+  d.scales.download();
+  d.counts.download();
+  d.received_total.download();
+}
+
 std::vector<std::byte> RankRun::scales_of(const Case& c, const Dispatched& d, int local,
                                           std::int64_t row) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
@@ -87,27 +101,28 @@ std::vector<std::byte> RankRun::scales_of(const Case& c, const Dispatched& d, in
     const std::int64_t in_expert =
         c.scales == ScaleLayout::kColumnMajor ? word * capacity + row : row * words + word;
     std::memcpy(scales.data() + 4 * word,
-                d.scales.data() + 4 * (local * capacity * words + in_expert), 4);
+                d.scales.host.data() + 4 * (local * capacity * words + in_expert), 4);
   }
   return scales;
 }
 
-std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
+std::string RankRun::check_dispatch(const Case& c, Dispatched& d) const {
+  fetch(d);
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
   const auto is_written = [](std::byte b) { return b != kPoison; };
   for (int local = 0; local < kLocalExperts; ++local) {
     const auto at = static_cast<std::size_t>(local);
     const auto rows = rows_of(d.inputs, group_.rank() * kLocalExperts + local);
-    if (d.counts[at] != static_cast<int>(rows.size())) {
-      return fmt::format("expert {} has {} rows, not {}", local, d.counts[at], rows.size());
+    if (d.counts.host[at] != static_cast<int>(rows.size())) {
+      return fmt::format("expert {} has {} rows, not {}", local, d.counts.host[at], rows.size());
     }
-    if (d.received_total[at] != 1000 + static_cast<int>(rows.size())) {
-      return fmt::format("expert {}: received_total is {}", local, d.received_total[at]);
+    if (d.received_total.host[at] != 1000 + static_cast<int>(rows.size())) {
+      return fmt::format("expert {}: received_total is {}", local, d.received_total.host[at]);
     }
     for (std::int64_t row = 0; row < capacity; ++row) {
       const auto idx = static_cast<std::size_t>(local * capacity + row);
-      const std::byte* data = d.x.data() + idx * data_bytes;
+      const std::byte* data = d.x.host.data() + idx * data_bytes;
       const std::vector<std::byte> scales = scales_of(c, d, local, row);
       if (row >= static_cast<std::int64_t>(rows.size())) {
         if (std::any_of(data, data + data_bytes, is_written) ||
@@ -128,38 +143,42 @@ std::string RankRun::check_dispatch(const Case& c, const Dispatched& d) const {
   return "";
 }
 
-std::uint16_t* RankRun::experts_output(const Case& c, const Dispatched& d,
-                                       std::vector<std::uint16_t>& own) const {
-  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  const auto size = static_cast<std::size_t>(kLocalExperts * capacity * kHidden);
-  if (c.zero_copy) {
-    auto* region = buffer_.combine_region(d.handle).as<std::uint16_t>();
-    std::fill_n(region, size, kNan);
-    return region;
-  }
-  own.assign(size, kNan);
-  return own.data();
-}
-
-Tensor RankRun::experts_rows(const Case& c, std::uint16_t* y) const {
+Tensor RankRun::experts_rows(const Case& c, Mirror<std::uint16_t>& y) const {
   if (c.zero_copy) return {};
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  return tensor_of(y, DType::kBFloat16, {kLocalExperts, capacity, kHidden});
+  return tensor_of(y.data(), DType::kBFloat16, {kLocalExperts, capacity, kHidden});
 }
 
-void RankRun::experts(const Case& c, const Dispatched& d, Range range, std::uint16_t* y) const {
+void RankRun::experts(const Case& c, const Dispatched& d, Range range,
+                      Mirror<std::uint16_t>& y) const {
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.dispatch, kHidden));
   for (auto local = static_cast<int>(range.begin); local < range.end; ++local) {
-    for (std::int64_t row = 0; row < d.counts[static_cast<std::size_t>(local)]; ++row) {
+    for (std::int64_t row = 0; row < d.counts.host[static_cast<std::size_t>(local)]; ++row) {
       const auto idx = static_cast<std::size_t>(local * capacity + row);
       EncodedRow arrived;
-      arrived.data.assign(d.x.begin() + static_cast<std::ptrdiff_t>(idx * data_bytes),
-                          d.x.begin() + static_cast<std::ptrdiff_t>((idx + 1) * data_bytes));
+      arrived.data.assign(d.x.host.begin() + static_cast<std::ptrdiff_t>(idx * data_bytes),
+                          d.x.host.begin() + static_cast<std::ptrdiff_t>((idx + 1) * data_bytes));
       arrived.scales = scales_of(c, d, local, row);
       const auto output = expert_output(c.dispatch, arrived, group_.rank() * kLocalExperts + local);
-      std::copy(output.begin(), output.end(), y + idx * kHidden);
+      std::copy(output.begin(), output.end(),
+                y.host.begin() + static_cast<std::ptrdiff_t>(idx * kHidden));
     }
+  }
+  // Only these: others may be on their way home.
+  const auto row_values = static_cast<std::size_t>(capacity * kHidden);
+  y.upload(static_cast<std::size_t>(range.begin) * row_values,
+           static_cast<std::size_t>(range.end - range.begin) * row_values);
+}
+
+void RankRun::reset_rows(const Case& c, const Dispatched& d, Mirror<std::uint16_t>& y) {
+  const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
+  std::vector<std::uint16_t> none(static_cast<std::size_t>(kLocalExperts * capacity * kHidden),
+                                  kNan);
+  if (c.zero_copy) {
+    y.borrow(memory_, buffer_.combine_region(d.handle).as<std::uint16_t>(), std::move(none));
+  } else {
+    y.reset(memory_, std::move(none));
   }
 }
 
@@ -175,18 +194,18 @@ CombineOptions RankRun::combine_options(const Case& c) const {
   return options;
 }
 
-std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
+std::string RankRun::combine_and_check(const Case& c, Dispatched& d) {
   const RankInput& own = mine(d);
   const std::int64_t capacity = std::int64_t{group_.topology().num_ranks} * kMaxTokens;
-  std::vector<std::uint16_t> own_rows;
-  std::uint16_t* y = experts_output(c, d, own_rows);
+  Mirror<std::uint16_t> y;
+  reset_rows(c, d, y);
   experts(c, d, {0, kLocalExperts}, y);
-  std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
-  std::vector<float> weights = own.weights;
+  Mirror<std::uint16_t> out(memory_, std::vector<std::uint16_t>(
+                                         static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
   CombineInput input;
   if (!c.rows_of_one_round) input.x = experts_rows(c, y);
   if (c.reduce == Reduce::kTokenRank) {
-    input.topk_weights = tensor_of(weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
+    input.topk_weights = tensor_of(d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   }
   CombineOutput output;
   output.x = tensor_of(out.data(), DType::kBFloat16, {own.num_tokens, kHidden});
@@ -196,7 +215,7 @@ std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
     // Rounds alternate between streams: their order is the buffer's to keep.
     Stream& stream = round % 2 == 0 ? stream_ : other_stream_;
     if (c.rows_of_one_round) {
-      const Tensor rows = tensor_of(y + round * per_round * capacity * kHidden, DType::kBFloat16,
+      const Tensor rows = tensor_of(y.data() + round * per_round * capacity * kHidden, DType::kBFloat16,
                                     {per_round, capacity, kHidden});
       buffer_.combine_send(d.handle, round, rows, stream);
     } else {
@@ -210,19 +229,20 @@ std::string RankRun::combine_and_check(const Case& c, const Dispatched& d) {
 }
 
 std::string RankRun::check_combined(const Case& c, const Dispatched& d,
-                                    const std::vector<std::uint16_t>& out) const {
+                                    Mirror<std::uint16_t>& out) const {
+  out.download();
   const RankInput& own = mine(d);
   const auto expected = combined(c, group_.topology(), own);
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (out[i] != expected[i]) {
+    if (out.host[i] != expected[i]) {
       return fmt::format("combined token {}, channel {} is {}, not {}", i / kHidden, i % kHidden,
-                         codec::bf16_to_float(out[i]), codec::bf16_to_float(expected[i]));
+                         codec::bf16_to_float(out.host[i]), codec::bf16_to_float(expected[i]));
     }
   }
   // FP8 rounds each value to 3 mantissa bits: 9e-4 is the format's own error with identity experts.
   double limit = c.dispatch == DispatchFormat::kBf16 ? 1e-5 : 9e-4;
   if (c.combine == CombineFormat::kLogFmt10) limit += 2e-4;
-  const double diff = diff_of(combined_on_one_device(own), out);
+  const double diff = diff_of(combined_on_one_device(own), out.host);
   if (!(diff <= limit)) return fmt::format("combined differs from one device's by {}", diff);
   return "";
 }
@@ -245,14 +265,15 @@ std::string RankRun::run(const Case& c, Routing routing, std::uint64_t seed) {
 std::string RankRun::run_round_by_round(const Case& c, Routing routing, std::uint64_t seed) {
   Dispatched d;
   begin(c, routing, seed, d);
-  RankInput& own = d.inputs[static_cast<std::size_t>(group_.rank())];
+  const RankInput& own = mine(d);
   const std::int64_t per_round = kLocalExperts / c.combine_rounds;
-  std::vector<std::uint16_t> own_rows;
-  std::uint16_t* y = experts_output(c, d, own_rows);
-  std::vector<std::uint16_t> out(static_cast<std::size_t>(own.num_tokens * kHidden), kNan);
+  Mirror<std::uint16_t> y;
+  reset_rows(c, d, y);
+  Mirror<std::uint16_t> out(memory_, std::vector<std::uint16_t>(
+                                         static_cast<std::size_t>(own.num_tokens * kHidden), kNan));
   CombineInput input;
   input.x = experts_rows(c, y);
-  input.topk_weights = tensor_of(own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
+  input.topk_weights = tensor_of(d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK});
   CombineOutput output;
   output.x = tensor_of(out.data(), DType::kBFloat16, {own.num_tokens, kHidden});
   for (int round = 0; round < c.dispatch_rounds; ++round) {
@@ -264,6 +285,7 @@ std::string RankRun::run_round_by_round(const Case& c, Routing routing, std::uin
   for (int round = 0; round < c.dispatch_rounds; ++round) {
     buffer_.dispatch_receive(d.handle, round, stream_);
     stream_.synchronize();
+    fetch(d);
     experts(c, d, {round * per_round, (round + 1) * per_round}, y);
     buffer_.combine_send(d.handle, round, other_stream_);
   }

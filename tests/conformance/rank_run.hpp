@@ -8,6 +8,7 @@
 #include "base/math.hpp"
 #include "braid/buffer.hpp"
 #include "conformance/case.hpp"
+#include "conformance/memory.hpp"
 #include "conformance/oracle.hpp"
 
 namespace braid::conformance {
@@ -30,10 +31,13 @@ class RankRun {
  protected:
   struct Dispatched {
     std::vector<RankInput> inputs;  // of all ranks
-    std::vector<std::int64_t> idx64;
-    std::vector<std::byte> x, scales;
-    std::vector<std::int32_t> counts;
-    std::vector<std::int64_t> received_total, waited_ns;
+    Mirror<std::uint16_t> own_x;
+    Mirror<std::int32_t> idx32;
+    Mirror<std::int64_t> idx64;
+    Mirror<float> weights;
+    Mirror<std::byte> x, scales;
+    Mirror<std::int32_t> counts;
+    Mirror<std::int64_t> received_total, waited_ns;
     Handle handle;
   };
 
@@ -42,23 +46,23 @@ class RankRun {
   // One row's scales, wherever they stand.
   std::vector<std::byte> scales_of(const Case& c, const Dispatched& d, int local,
                                    std::int64_t row) const;
-  std::string check_dispatch(const Case& c, const Dispatched& d) const;
-  // Where the experts write: the region of the handle, or `own`. All of it is no number at first.
-  std::uint16_t* experts_output(const Case& c, const Dispatched& d,
-                                std::vector<std::uint16_t>& own) const;
-  // What combine is told of it: nothing where it is the region.
-  Tensor experts_rows(const Case& c, std::uint16_t* y) const;
-  // Rows of local experts [first, end) into y, laid out as the dispatched rows.
-  void experts(const Case& c, const Dispatched& d, Range range, std::uint16_t* y) const;
+  // Once its rounds were received: to where the host can see it.
+  void fetch(Dispatched& d) const;
+  std::string check_dispatch(const Case& c, Dispatched& d) const;
+  // What combine is told of the experts' rows: nothing where they are in the handle's region.
+  Tensor experts_rows(const Case& c, Mirror<std::uint16_t>& y) const;
+  // Rows [first, end) of local experts, which were fetched, into y, laid out as they are.
+  void experts(const Case& c, const Dispatched& d, Range range, Mirror<std::uint16_t>& y) const;
+  // No row of them is there yet: memory of its own, or the handle's region.
+  void reset_rows(const Case& c, const Dispatched& d, Mirror<std::uint16_t>& y);
   CombineOptions combine_options(const Case& c) const;
-  std::string combine_and_check(const Case& c, const Dispatched& d);
-  std::string check_combined(const Case& c, const Dispatched& d,
-                             const std::vector<std::uint16_t>& out) const;
+  std::string combine_and_check(const Case& c, Dispatched& d);
+  std::string check_combined(const Case& c, const Dispatched& d, Mirror<std::uint16_t>& out) const;
 
   Group& group_;
-  Buffer buffer_;
-  Stream stream_ = Stream::cpu();
-  Stream other_stream_ = Stream::cpu();
+  RankMemory memory_;
+  Stream stream_, other_stream_;
+  Buffer buffer_;  // last: it meets the other ranks, and nothing is to be made after that
 };
 
 // 1 - 2*sum(xy)/sum(xx + yy) in double.

@@ -42,13 +42,14 @@ std::string ScheduleRun::begin_combine(Operation& op) {
   if (op.dispatch_received < op.c.dispatch_rounds || op.combining) return "";
   op.received.wait();
   if (std::string difference = check_dispatch(op.c, op.d); !difference.empty()) return difference;
-  RankInput& own = op.d.inputs[static_cast<std::size_t>(group_.rank())];
-  std::uint16_t* y = experts_output(op.c, op.d, op.y);
-  experts(op.c, op.d, {0, kLocalExperts}, y);
-  op.out.assign(static_cast<std::size_t>(own.num_tokens * kHidden), 0x7FC0);
+  const RankInput& own = mine(op.d);
+  reset_rows(op.c, op.d, op.y);
+  experts(op.c, op.d, {0, kLocalExperts}, op.y);
+  op.out.reset(memory_, std::vector<std::uint16_t>(
+                            static_cast<std::size_t>(own.num_tokens * kHidden), 0x7FC0));
   CombineInput input;
-  input.x = experts_rows(op.c, y);
-  input.topk_weights = {own.weights.data(), DType::kFloat32, {own.num_tokens, kTopK}};
+  input.x = experts_rows(op.c, op.y);
+  input.topk_weights = {op.d.weights.data(), DType::kFloat32, {own.num_tokens, kTopK}};
   CombineOutput output;
   output.x = {op.out.data(), DType::kBFloat16, {own.num_tokens, kHidden}};
   CombineOptions options = combine_options(op.c);

@@ -26,7 +26,7 @@ class ScheduleRun : public RankRun {
     int dispatch_number = -1, combine_number = -1;  // in the order of first sends
     bool combining = false;
     Event received;
-    std::vector<std::uint16_t> y, out;
+    Mirror<std::uint16_t> y, out;
   };
   using Place = std::list<Operation>::iterator;
 
@@ -45,7 +45,8 @@ class ScheduleRun : public RankRun {
   BufferOptions options_;
   std::mt19937_64 calls_, own_;
   std::vector<Case> cases_ = all_cases();
-  std::vector<Stream> streams_{Stream::cpu(), Stream::cpu(), Stream::cpu()};
+  // Few: ranks that share a GPU have 32 hardware queues between them.
+  std::vector<Stream> streams_{stream_, other_stream_, group_.make_stream()};
   std::list<Operation> operations_;
   std::set<int> in_flight_;  // numbers sent and not yet received
   int next_number_ = 0;

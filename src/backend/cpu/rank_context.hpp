@@ -12,20 +12,13 @@
 
 #include "layout/map.hpp"
 #include "machine/machine.hpp"
+#include "protocol/engine.hpp"
 #include "transport/symmetric_memory.hpp"
 
 namespace braid::cpu {
 
 using machine::Word;
-
-// The first failure that a rank's operations met: its own timeout, or a peer's report of one.
-struct Failure {
-  machine::WaitTag tag;  // tag.peer: the rank that did not answer
-  std::uint32_t expected_epoch = 0;
-  Word seen = 0;
-  int reporter = -1;        // the rank whose wait ended
-  bool peer_ended = false;  // before its time was up: the peer will never answer
-};
+using protocol::Failure;
 
 enum class Kind : int { kDispatch = 0, kCombine = 1 };
 
@@ -59,6 +52,9 @@ class RankContext {
     return rank == rank_ ? 0U : peer(rank) != nullptr ? 1U : 2U;
   }
   TrafficCounters& traffic(Kind kind) { return traffic_[static_cast<std::size_t>(kind)]; }
+  const TrafficCounters& traffic(Kind kind) const {
+    return traffic_[static_cast<std::size_t>(kind)];
+  }
 
   // Waits until the flag's epoch is the expected one: yields first, then sleeps between looks, so
   // that many ranks share few cores. Ends unreached at the deadline, and as soon as this rank or a

@@ -180,6 +180,9 @@ std::shared_ptr<detail::EventBackend> CpuStream::record() {
 
 void CpuStream::wait(const Event& event) {
   if (event.backend() == nullptr) return;
+  require(event.backend()->kind() == Backend::kCpu,
+          "the event is of a CUDA stream, and a CPU stream can't wait for it: wait for it on the "
+          "host, with Event::wait");
   if (event.ready()) {
     try {
       return event.wait();  // reached without a failure: nothing to wait for

@@ -1,0 +1,65 @@
+// The roles as operations of CPU streams.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "backend/cpu/rank_context.hpp"
+#include "layout/local.hpp"
+#include "protocol/engine.hpp"
+
+namespace braid::cpu {
+
+// Zero-filled memory of this rank alone; pages that are never touched cost nothing.
+class LocalBlock {
+ public:
+  explicit LocalBlock(std::size_t bytes);
+  LocalBlock(const LocalBlock&) = delete;
+  LocalBlock& operator=(const LocalBlock&) = delete;
+  ~LocalBlock();
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+struct EngineSetup {
+  int rank = 0;
+  layout::BufferMap map;
+  layout::LocalMap local_map;
+  SymmetricMemory memory;
+  std::int64_t timeout_ms = 0;
+  std::function<std::vector<int>()> dead_peers;
+};
+
+class CpuEngine final : public protocol::Engine {
+ public:
+  CpuEngine(EngineSetup setup, protocol::EngineOwner& owner);
+
+  std::byte* local() const override { return local_.data(); }
+  const protocol::Budget& budget() const override { return budget_; }
+  Event dispatch_send(const protocol::Launch& launch, const protocol::DispatchArgs& args,
+                      int round) override;
+  Event dispatch_receive(const protocol::Launch& launch, const protocol::DispatchArgs& args,
+                         int round) override;
+  Event combine_send(const protocol::Launch& launch, const protocol::CombineArgs& args,
+                     int round) override;
+  Event combine_receive(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
+  std::optional<protocol::Failure> failure() const override;
+  Traffic dispatch_traffic() const override;
+  Traffic combine_traffic() const override;
+
+ private:
+  template <class Role>
+  Event enqueue(const protocol::Launch& launch, Role role);
+
+  LocalBlock local_;
+  RankContext context_;
+  protocol::EngineOwner& owner_;
+  protocol::Budget budget_;
+};
+
+}  // namespace braid::cpu

@@ -1,0 +1,224 @@
+#include "backend/cuda/engine.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+#include "backend/cuda/device_guard.hpp"
+#include "base/check.hpp"
+
+namespace braid::cuda {
+
+using machine::TimeoutRecord;
+using protocol::CombineArgs;
+using protocol::DispatchArgs;
+using protocol::Launch;
+
+namespace {
+
+template <class T, class U>
+bool same_owner(const std::weak_ptr<T>& a, const std::weak_ptr<U>& b) {
+  return !a.owner_before(b) && !b.owner_before(a);
+}
+
+// By one launch where the backend has one.
+template <class Args>
+void combine_both(const Args& args, cudaStream_t stream) {
+  if constexpr (requires { launch_combine(args, stream); }) {
+    launch_combine(args, stream);
+  } else {
+    launch_combine_send(args, stream);
+    launch_combine_receive(args, stream);
+  }
+}
+
+}  // namespace
+
+protocol::Budget budget_of(const EngineSetup& setup) {
+  const int sms = setup.device->num_workers();
+  const int each = sms / setup.ranks_on_device;
+  if (each < 1) {
+    fail(ErrorCode::kInvalidArgument, "{} ranks share {}, but its {} SMs are enough for {} at most",
+         setup.ranks_on_device, setup.device->name(), sms, sms);
+  }
+  return {each, each,
+          setup.ranks_on_device == 1 ? fmt::format("the SMs of {}", setup.device->name())
+                                     : fmt::format("the {} SMs of {}, shared by {} ranks", sms,
+                                                   setup.device->name(), setup.ranks_on_device)};
+}
+
+CudaEngine::CudaEngine(EngineSetup setup, protocol::EngineOwner& owner)
+    : setup_(std::move(setup)), owner_(owner), budget_(budget_of(setup_)) {
+  CudaDevice& device = *setup_.device;
+  local_ = device.allocate(static_cast<std::size_t>(setup_.local_map.total_bytes));
+  const std::vector<std::uint32_t> active(setup_.memory.peers.size(), 1);
+  device.copy_in(local() + setup_.local_map.active.offset, active.data(),
+                 active.size() * sizeof(active[0]));
+  const auto& peers = setup_.memory.peers;
+  peers_ = device.allocate(peers.size() * sizeof(peers[0]));
+  device.copy_in(peers_.get(), peers.data(), peers.size() * sizeof(peers[0]));
+  status_ = device.allocate(sizeof(RankStatus));
+  timeout_ = device.allocate_pinned(sizeof(TimeoutRecord));
+  new (timeout_.get()) TimeoutRecord;
+}
+
+CudaEngine::~CudaEngine() {
+  const DeviceGuard guard(setup_.device->index());
+  for (const auto& [stream, event] : newest_) {
+    static_cast<const CudaEvent*>(event.backend())->settle();
+  }
+}
+
+void CudaEngine::check(const DispatchArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const CombineArgs& args) const { shared_map_of(args); }
+
+MachineArgs CudaEngine::machine(int workers) const {
+  MachineArgs args;
+  args.rank = setup_.rank;
+  args.num_workers = workers;
+  args.peers = static_cast<std::byte* const*>(peers_.get());
+  args.local = setup_.memory.local;
+  args.status = static_cast<RankStatus*>(status_.get());
+  // Unified addressing: the device's pointer too.
+  args.timeout = reinterpret_cast<TimeoutRecord*>(timeout_.get());
+  args.timeout_ns = setup_.timeout_ms * 1'000'000;
+  return args;
+}
+
+DispatchKernelArgs CudaEngine::with(const DispatchArgs& args, int workers, int round) const {
+  DispatchKernelArgs all{args, machine(workers), round};
+  all.machine.shared = shared_map_of(args);
+  return all;
+}
+
+CombineKernelArgs CudaEngine::with(const CombineArgs& args, int workers, int round) const {
+  CombineKernelArgs all{args, machine(workers), round};
+  all.machine.shared = shared_map_of(args);
+  return all;
+}
+
+// Ranks that share a device have each a part of its SMs. A rank's launches run one after the other,
+// in the order of its calls, whatever their streams: two grids of one rank at once would take what
+// another rank's grid needs, and a grid that waits never gives it back. One rank's launch can't
+// starve another's then, and each waits only for launches that come earlier in every rank's calls.
+template <class Start>
+Event CudaEngine::enqueue(const Launch& launch, Start start) {
+  auto& stream = static_cast<CudaStream&>(launch.stream);
+  require(stream.device() == setup_.device->index(),
+          "the stream is of CUDA device {}, but rank {} computes on device {}", stream.device(),
+          setup_.rank, setup_.device->index());
+  const DeviceGuard guard(stream.device());
+  stream.watch(owner_.weak_from_this());
+  LaunchOrder& launches = setup_.device->launches();
+  const bool shared = setup_.ranks_on_device > 1;
+  try {
+    const std::lock_guard lock(launches.mutex);
+    if (shared) launches.order.enter(stream);
+    start(stream.stream());
+    const Event done(stream.record());
+    if (shared) launches.order.leave(stream, done);
+    remember(stream, done);
+    return done;
+  } catch (...) {
+    owner_.fail(std::current_exception());
+    throw;
+  }
+}
+
+void CudaEngine::remember(const CudaStream& stream, const Event& event) {
+  // What is captured does not run now, and what was enqueued before is still to be waited for.
+  if (event.backend()->captured()) return;
+  const std::weak_ptr<const braid::detail::StreamBackend> here = stream.weak_from_this();
+  std::erase_if(newest_,
+                [](const auto& each) { return each.first.expired() && each.second.ready(); });
+  const auto known = std::find_if(newest_.begin(), newest_.end(), [&here](const auto& each) {
+    return same_owner(each.first, here);
+  });
+  if (known == newest_.end()) {
+    newest_.emplace_back(here, event);
+  } else {
+    known->second = event;
+  }
+}
+
+Event CudaEngine::dispatch_send(const Launch& launch, const DispatchArgs& args, int round) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_dispatch_send(with(args, launch.workers, round), stream);
+  });
+}
+
+Event CudaEngine::dispatch_receive(const Launch& launch, const DispatchArgs& args, int round) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_dispatch_receive(with(args, launch.workers, round), stream);
+  });
+}
+
+Event CudaEngine::combine_send(const Launch& launch, const CombineArgs& args, int round) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_combine_send(with(args, launch.workers, round), stream);
+  });
+}
+
+Event CudaEngine::combine_receive(const Launch& launch, const CombineArgs& args) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_combine_receive(with(args, launch.workers, 0), stream);
+  });
+}
+
+Event CudaEngine::dispatch(const Launch& launch, const DispatchArgs& args) {
+  return enqueue(
+      launch, [&](cudaStream_t stream) { launch_dispatch(with(args, launch.workers, 0), stream); });
+}
+
+Event CudaEngine::combine(const Launch& launch, const CombineArgs& args) {
+  return enqueue(launch,
+                 [&](cudaStream_t stream) { combine_both(with(args, launch.workers, 0), stream); });
+}
+
+std::optional<protocol::Failure> CudaEngine::failure() const {
+  auto* record = reinterpret_cast<TimeoutRecord*>(timeout_.get());
+  const std::atomic_ref<std::uint32_t> state(record->state);
+  if (state.load(std::memory_order_acquire) != 2) return std::nullopt;
+  const std::lock_guard lock(failure_mutex_);
+  if (!failure_) failure_ = read_failure();
+  return failure_;
+}
+
+// The record doesn't say whether this rank's own wait ended or a peer's report was heard; the line
+// that a peer has written does. Where both are there they say the same.
+protocol::Failure CudaEngine::read_failure() const {
+  const auto& record = *reinterpret_cast<const TimeoutRecord*>(timeout_.get());
+  protocol::Failure failure{record.tag, record.expected_epoch, record.seen, setup_.rank, false};
+  const std::vector<int> dead = setup_.dead_peers ? setup_.dead_peers() : std::vector<int>{};
+  failure.peer_ended = std::find(dead.begin(), dead.end(), record.tag.peer) != dead.end();
+  if (record.seen != 0) return failure;
+  for (int peer = 0; peer < setup_.map.shape.num_ranks; ++peer) {
+    layout::AbortRecord line;
+    try {
+      setup_.device->copy_out(&line, setup_.memory.local + setup_.map.abort_record(peer),
+                              sizeof(line));
+    } catch (const Error&) {
+      return failure;  // the device is lost: what the record says is all there is
+    }
+    if (line.raised == 0 || line.culprit != record.tag.peer || line.round != record.tag.round ||
+        line.epoch != record.expected_epoch) {
+      continue;
+    }
+    failure.reporter = peer;
+    break;
+  }
+  return failure;
+}
+
+namespace {
+
+[[noreturn]] void fail_uncounted() {
+  fail(ErrorCode::kMissing, "traffic is counted on the backend cpu only: kernels don't count it");
+}
+
+}  // namespace
+
+Traffic CudaEngine::dispatch_traffic() const { fail_uncounted(); }
+Traffic CudaEngine::combine_traffic() const { fail_uncounted(); }
+
+}  // namespace braid::cuda

@@ -1,0 +1,140 @@
+#include "runtime/devices.hpp"
+
+#include <algorithm>
+
+#include "backend/cpu/device.hpp"
+#include "backend/cpu/engine.hpp"
+#include "base/check.hpp"
+#include "runtime/buffer_checks.hpp"
+#include "runtime/buffer_state.hpp"
+#include "runtime/group_backend.hpp"
+#if defined(BRAID_HAS_CUDA)
+#include "backend/cuda/device.hpp"
+#include "backend/cuda/engine.hpp"
+#include "backend/cuda/stream.hpp"
+#endif
+
+namespace braid {
+namespace detail {
+namespace {
+
+std::unique_ptr<protocol::Engine> make_cpu_engine(BufferState& buffer) {
+  Group& group = buffer.group;
+  GroupBackend& backend = group.backend();
+  return std::make_unique<cpu::CpuEngine>(
+      cpu::EngineSetup{group.rank(), buffer.map, buffer.local_map,
+                       backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
+                       group.timeout_ms(),
+                       [peers = group] { return peers.backend().dead_peers(); }},
+      buffer);
+}
+
+void check_cpu(const GroupOptions& options) {
+  require(options.devices.empty(), "devices names {} CUDA devices, but the backend is cpu",
+          options.devices.size());
+}
+
+#if defined(BRAID_HAS_CUDA)
+
+void check_cuda(const Topology& topology, const GroupOptions& options, int num_named) {
+  if (topology.num_nodes() > 1) {
+    fail(ErrorCode::kMissing,
+         "the topology has {} nodes, but the backend cuda offers one: scale-out from GPUs is not "
+         "offered yet",
+         topology.num_nodes());
+  }
+  require(options.devices.empty() || static_cast<int>(options.devices.size()) == num_named,
+          "devices names {} CUDA devices, but must name {}, or none for the default",
+          options.devices.size(), num_named);
+}
+
+std::unique_ptr<protocol::Engine> make_cuda_engine(BufferState& buffer) {
+  Group& group = buffer.group;
+  GroupBackend& backend = group.backend();
+  const auto places = backend.all_gather(backend.device().place(), "Buffer");
+  const auto sharing = std::count(places.begin(), places.end(), backend.device().place());
+  cuda::EngineSetup setup;
+  setup.rank = group.rank();
+  setup.map = buffer.map;
+  setup.local_map = buffer.local_map;
+  setup.timeout_ms = group.timeout_ms();
+  setup.ranks_on_device = static_cast<int>(sharing);
+  setup.device = std::static_pointer_cast<cuda::CudaDevice>(backend.shared_device());
+  const protocol::Budget budget = cuda::budget_of(setup);
+  runtime::check_workers("send", buffer.options.send_workers, budget);
+  runtime::check_workers("receive", buffer.options.receive_workers, budget);
+  setup.memory = backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes));
+  setup.dead_peers = [peers = group] { return peers.backend().dead_peers(); };
+  return std::make_unique<cuda::CudaEngine>(std::move(setup), buffer);
+}
+
+#else
+
+[[noreturn]] void fail_without_cuda(const char* what) {
+  fail(ErrorCode::kMissing,
+       "{} needs CUDA, which this build is without; cmake --preset cuda makes one that has it",
+       what);
+}
+
+#endif
+
+}  // namespace
+
+Devices open_devices(const Topology& topology, const GroupOptions& options) {
+  if (options.backend == Backend::kCpu) {
+    check_cpu(options);
+    return Devices(static_cast<std::size_t>(topology.num_ranks),
+                   std::make_shared<cpu::CpuDevice>());
+  }
+#if defined(BRAID_HAS_CUDA)
+  check_cuda(topology, options, topology.num_ranks);
+  Devices devices;
+  for (auto& device : cuda::open_devices(topology.num_ranks, options.devices)) {
+    devices.push_back(std::move(device));
+  }
+  return devices;
+#else
+  fail_without_cuda("the backend cuda");
+#endif
+}
+
+std::shared_ptr<DeviceBackend> open_device([[maybe_unused]] const Topology& topology,
+                                           const GroupOptions& options, [[maybe_unused]] int rank) {
+  if (options.backend == Backend::kCpu) {
+    check_cpu(options);
+    return std::make_shared<cpu::CpuDevice>();
+  }
+#if defined(BRAID_HAS_CUDA)
+  check_cuda(topology, options, 1);
+  const int index = options.devices.empty() ? topology.rail_of(rank) % cuda::num_devices()
+                                            : options.devices.front();
+  return cuda::open_devices(1, {index}).front();
+#else
+  fail_without_cuda("the backend cuda");
+#endif
+}
+
+std::unique_ptr<protocol::Engine> make_engine(BufferState& buffer) {
+#if defined(BRAID_HAS_CUDA)
+  if (buffer.group.backend_kind() == Backend::kCuda) return make_cuda_engine(buffer);
+#endif
+  return make_cpu_engine(buffer);
+}
+
+}  // namespace detail
+
+#if defined(BRAID_HAS_CUDA)
+
+Stream Stream::cuda(int device) { return Stream(braid::cuda::CudaStream::make(device)); }
+Stream Stream::from_cuda(void* cuda_stream, int device) {
+  return Stream(braid::cuda::CudaStream::wrap(static_cast<cudaStream_t>(cuda_stream), device));
+}
+
+#else
+
+Stream Stream::cuda(int) { detail::fail_without_cuda("Stream::cuda"); }
+Stream Stream::from_cuda(void*, int) { detail::fail_without_cuda("Stream::from_cuda"); }
+
+#endif
+
+}  // namespace braid

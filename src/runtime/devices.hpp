@@ -1,0 +1,26 @@
+// The one place that knows which backends this build has.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "braid/group.hpp"
+#include "machine/device_backend.hpp"
+#include "protocol/engine.hpp"
+
+namespace braid::detail {
+
+struct BufferState;
+
+using Devices = std::vector<std::shared_ptr<DeviceBackend>>;
+
+// Every rank's, by rank, for ranks of one process.
+Devices open_devices(const Topology& topology, const GroupOptions& options);
+// That of one rank that has a process of its own.
+std::shared_ptr<DeviceBackend> open_device(const Topology& topology, const GroupOptions& options,
+                                           int rank);
+
+// Collective. Of the buffer only group, options and maps are there yet.
+std::unique_ptr<protocol::Engine> make_engine(BufferState& buffer);
+
+}  // namespace braid::detail

@@ -1,0 +1,354 @@
+// The conformance suite on GPUs: ranks of one process, that share a device or have one each; how
+// operations fail there; graphs.
+#include <cuda_runtime_api.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "backend/cuda/device.hpp"
+#include "conformance/memory.hpp"
+#include "conformance/small_case.hpp"
+#include "conformance/suites.hpp"
+
+namespace braid::conformance {
+namespace {
+
+using ::testing::HasSubstr;
+
+enum class Spread { kOneDevice, kAllDevices };
+
+Ranks cuda_ranks(int num_ranks, Spread spread = Spread::kOneDevice,
+                 std::int64_t timeout_ms = 10000) {
+  Ranks ranks;
+  ranks.topology = {num_ranks, num_ranks};
+  ranks.options.backend = Backend::kCuda;
+  ranks.options.timeout_ms = timeout_ms;
+  // By default rank r is on device r modulo their number.
+  if (spread == Spread::kOneDevice) {
+    ranks.options.devices.assign(static_cast<std::size_t>(num_ranks), 0);
+  }
+  return ranks;
+}
+
+void expect_no_failure(const Failures& failures) {
+  for (std::size_t rank = 0; rank < failures.size(); ++rank) {
+    EXPECT_EQ(failures[rank], "") << "rank " << rank;
+  }
+}
+
+// The small case with its tensors on the device.
+class DeviceIo {
+ public:
+  DeviceIo(RankMemory& memory, const Topology& topology)
+      : io(topology),
+        x_(memory, io.x),
+        idx_(memory, io.idx),
+        weights_(memory, io.weights),
+        recv_(memory, io.recv),
+        counts_(memory, io.counts),
+        out_(memory, io.out) {
+    io.input.x.data = x_.data();
+    io.input.topk_idx.data = idx_.data();
+    io.output.x.data = recv_.data();
+    io.output.counts.data = counts_.data();
+    io.combine_input.x.data = recv_.data();
+    io.combine_input.topk_weights.data = weights_.data();
+    io.combine_output.x.data = out_.data();
+  }
+
+  // A power of two, so that three quarters of it is exact.
+  void set_x(int exponent) {
+    value_ = static_cast<std::uint16_t>((127 + exponent) << 7);
+    x_.host.assign(x_.host.size(), value_);
+    out_.host.assign(out_.host.size(), 0x7FC0);
+    x_.upload();
+    out_.upload();
+  }
+  // "" where (0.5 + 0.25) * x came home.
+  std::string check() {
+    out_.download();
+    const int expected = value_ - 0x80 + 0x40;  // half of it and half of that: 1.5 * x / 2
+    for (const std::uint16_t seen : out_.host) {
+      if (seen != expected)
+        return "home came " + std::to_string(seen) + ", not " + std::to_string(expected);
+    }
+    return "";
+  }
+
+  Io io;
+
+ private:
+  std::uint16_t value_ = 0x3F80;
+  Mirror<std::uint16_t> x_;
+  Mirror<std::int32_t> idx_;
+  Mirror<float> weights_;
+  Mirror<std::uint16_t> recv_;
+  Mirror<std::int32_t> counts_;
+  Mirror<std::uint16_t> out_;
+};
+
+// Keeps the dispatch's handle for as long as the caller needs it.
+Handle enqueue_pair(Buffer& buffer, DeviceIo& device_io, Stream& stream) {
+  Io& io = device_io.io;
+  Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+  buffer.combine(handle, io.combine_input, io.combine_output, io.combine_options, stream);
+  return handle;
+}
+
+void check_cuda(cudaError_t status) {
+  if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
+}
+
+void require_home(DeviceIo& io, const std::string& what) {
+  const std::string difference = io.check();
+  if (!difference.empty()) throw std::runtime_error(what + ": " + difference);
+}
+
+// The caller's, outside of Braid.
+struct OwnStream {
+  explicit OwnStream(int device) {
+    check_cuda(cudaSetDevice(device));
+    check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  }
+  ~OwnStream() { cudaStreamDestroy(stream); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  cudaStream_t stream = nullptr;
+};
+
+class Cuda : public ::testing::TestWithParam<std::tuple<int, Spread>> {
+ protected:
+  void SetUp() override {
+    if (std::get<1>(GetParam()) == Spread::kAllDevices && cuda::num_devices() < 2) {
+      GTEST_SKIP() << "one device is visible";
+    }
+  }
+  static Ranks ranks() { return cuda_ranks(std::get<0>(GetParam()), std::get<1>(GetParam())); }
+};
+
+TEST_P(Cuda, EveryCaseIsBitEqualToTheOracle) { expect_no_failure(every_case(ranks())); }
+
+TEST_P(Cuda, TwoDispatchesBeforeTheFirstHook) {
+  expect_no_failure(two_dispatches_before_the_first_hook(ranks()));
+}
+
+TEST_P(Cuda, EachRoundGoesHomeBeforeTheNextArrives) {
+  expect_no_failure(each_round_goes_home_before_the_next_arrives(ranks()));
+}
+
+TEST_P(Cuda, AllEmptyRanksForAHundredEpochs) {
+  expect_no_failure(all_empty_ranks_for_a_hundred_epochs(ranks()));
+}
+
+TEST_P(Cuda, AnyAllowedOrderGivesTheOraclesBits) {
+  for (const int depth : {1, 2, 3}) expect_no_failure(random_schedule(ranks(), depth, 1000));
+}
+
+// The budgets that nobody named: all SMs, by one launch an operation.
+TEST_P(Cuda, PairsWithDefaultBudgets) {
+  const Ranks here = ranks();
+  expect_no_failure(testing::run_ranks(here.topology, here.options, [&](Group& group) {
+    RankMemory memory(group);
+    Stream streams[] = {group.make_stream(), group.make_stream()};
+    Buffer buffer(group, small_options(here.topology));
+    DeviceIo io(memory, here.topology);
+    for (int i = 0; i < 20; ++i) {
+      io.set_x(i % 5);
+      enqueue_pair(buffer, io, streams[i % 2]);
+      streams[i % 2].synchronize();
+      require_home(io, "pair " + std::to_string(i));
+    }
+  }));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Conformance, Cuda,
+    ::testing::Combine(::testing::Values(1, 2, 4, 8),
+                       ::testing::Values(Spread::kOneDevice, Spread::kAllDevices)),
+    [](const auto& instance) {
+      return "ranks" + std::to_string(std::get<0>(instance.param)) +
+             (std::get<1>(instance.param) == Spread::kOneDevice ? "_one_device" : "_all_devices");
+    });
+
+TEST(CudaGraph, APairReplayedAmongPlainCallsGivesTheSame) {
+  const Ranks ranks = cuda_ranks(2);
+  expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    const OwnStream own(group.device());
+    const cudaStream_t raw = own.stream;
+    Stream stream = Stream::from_cuda(raw, group.device());
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo plain(memory, ranks.topology), captured(memory, ranks.topology);
+    enqueue_pair(buffer, plain, stream);
+    stream.synchronize();
+    require_home(plain, "before the graph");
+    group.barrier();  // a graph is made while nobody waits: that may allocate
+
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    check_cuda(cudaStreamBeginCapture(raw, cudaStreamCaptureModeThreadLocal));
+    const Handle handle = enqueue_pair(buffer, captured, stream);
+    EXPECT_THROW(stream.run([] {}), Error);
+    EXPECT_THROW(stream.synchronize(), Error);
+    EXPECT_THROW(stream.record().wait(), Error);
+    check_cuda(cudaStreamEndCapture(raw, &graph));
+    check_cuda(cudaGraphInstantiate(&executable, graph, 0));
+    // Not at its first launch: the upload may wait for the device, and so for the other rank.
+    check_cuda(cudaGraphUpload(executable, raw));
+    stream.synchronize();
+    group.barrier();
+
+    for (int i = 0; i < 20; ++i) {
+      captured.set_x(i % 7);
+      plain.set_x(i % 3);
+      check_cuda(cudaGraphLaunch(executable, raw));
+      if (i % 2 == 0) enqueue_pair(buffer, plain, stream);
+      if (i % 5 == 0) check_cuda(cudaGraphLaunch(executable, raw));
+      stream.synchronize();
+      require_home(captured, "graph " + std::to_string(i));
+      if (i % 2 == 0) require_home(plain, "plain " + std::to_string(i));
+    }
+    group.barrier();
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+  }));
+}
+
+TEST(CudaFails, ARankThatIsLeftOutIsNamedAndTheContextLivesOn) {
+  for (const int num_ranks : {2, 4}) {
+    const Ranks ranks = cuda_ranks(num_ranks, Spread::kOneDevice, 1000);
+    const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+      RankMemory memory(group);
+      Stream stream = group.make_stream();
+      Buffer buffer(group, small_options(ranks.topology));
+      DeviceIo io(memory, ranks.topology);
+      if (group.rank() == 1) return;  // never dispatches
+      const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
+      const Event event = stream.record();
+      EXPECT_THROW(event.wait(), Error);
+      EXPECT_THROW(group.check(), Error);
+      EXPECT_THROW(buffer.dispatch_begin(io.io.input, io.io.output, io.io.options), Error);
+      try {
+        stream.synchronize();
+      } catch (const Error& error) {
+        EXPECT_TRUE(error.code() == ErrorCode::kTimeout || error.code() == ErrorCode::kPeerFailed);
+        throw;
+      }
+    });
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      const std::string& failure = failures[static_cast<std::size_t>(rank)];
+      if (rank == 1) {
+        EXPECT_EQ(failure, "");
+        continue;
+      }
+      EXPECT_THAT(failure, HasSubstr("rank 1 did not answer"));
+      EXPECT_THAT(failure, HasSubstr("dispatch receive, round 0"));
+    }
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+
+    const Ranks again = cuda_ranks(num_ranks);
+    expect_no_failure(testing::run_ranks(again.topology, again.options, [&](Group& group) {
+      RankMemory memory(group);
+      Stream stream = group.make_stream();
+      Buffer buffer(group, small_options(again.topology));
+      DeviceIo io(memory, again.topology);
+      enqueue_pair(buffer, io, stream);
+      stream.synchronize();
+      require_home(io, "after the failure");
+    }));
+  }
+}
+
+TEST(CudaFails, ARankThatStopsBeforeCombineIsNamed) {
+  const Ranks ranks = cuda_ranks(3, Spread::kOneDevice, 1000);
+  const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    Stream stream = group.make_stream();
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo io(memory, ranks.topology);
+    const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
+    stream.synchronize();
+    if (group.rank() == 1) return;
+    buffer.combine(handle, io.io.combine_input, io.io.combine_output, {}, stream);
+    stream.synchronize();
+  });
+  for (const std::size_t rank : {0U, 2U}) {
+    EXPECT_THAT(failures[rank], HasSubstr("rank 1 did not answer"));
+    EXPECT_THAT(failures[rank], HasSubstr("combine"));
+  }
+}
+
+TEST(CudaRefused, WhatTheHostCanSee) {
+  const Ranks ranks = cuda_ranks(1);
+  expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo device_io(memory, ranks.topology);
+    Io& io = device_io.io;
+    const Io on_host(ranks.topology);
+    const auto refused = [](const std::function<void()>& call) {
+      return error_of(call, ErrorCode::kInvalidArgument);
+    };
+    Stream cpu = Stream::cpu();
+    EXPECT_THAT(refused([&] { buffer.dispatch(io.input, io.output, io.options, cpu); }),
+                HasSubstr("the stream is of backend cpu"));
+    DispatchOptions wide = io.options;
+    wide.send_workers = 10000;
+    EXPECT_THAT(refused([&] { buffer.dispatch_begin(io.input, io.output, wide); }),
+                HasSubstr("send workers is 10000, but must be 1 to"));
+    DispatchInput host_input = io.input;
+    host_input.topk_idx.data = on_host.input.topk_idx.data;
+    EXPECT_THAT(refused([&] { buffer.dispatch_begin(host_input, io.output, io.options); }),
+                HasSubstr("topk_idx is at"));
+    Stream stream = group.make_stream();
+    EXPECT_THAT(refused([&] { stream.wait(cpu.record()); }), HasSubstr("of a CPU stream"));
+    EXPECT_THAT(refused([&] { cpu.wait(stream.record()); }), HasSubstr("of a CUDA stream"));
+    EXPECT_THAT(error_of([&] { (void)buffer.dispatch_traffic(); }, ErrorCode::kMissing),
+                HasSubstr("traffic"));
+    // The buffer lives on.
+    enqueue_pair(buffer, device_io, stream);
+    stream.synchronize();
+    require_home(device_io, "after refusals");
+  }));
+}
+
+TEST(CudaRefused, DevicesThatAreNotThere) {
+  const auto refused = [](const Ranks& ranks, ErrorCode code) {
+    return error_of([&] { Group::threads(ranks.topology, ranks.options); }, code);
+  };
+  Ranks nodes = cuda_ranks(2);
+  nodes.topology.ranks_per_node = 1;
+  EXPECT_THAT(refused(nodes, ErrorCode::kMissing), HasSubstr("scale-out from GPUs"));
+  Ranks far = cuda_ranks(1);
+  far.options.devices = {1000};
+  EXPECT_THAT(refused(far, ErrorCode::kInvalidArgument), HasSubstr("CUDA device is 1000"));
+  Ranks few = cuda_ranks(2);
+  few.options.devices = {0};
+  EXPECT_THAT(refused(few, ErrorCode::kInvalidArgument),
+              HasSubstr("devices names 1 CUDA devices, but must name 2"));
+}
+
+TEST(CudaStreams, ACallablesFailureReachesWhoWaits) {
+  Stream stream = Stream::cuda(0);
+  Stream other = Stream::cuda(0);
+  int calls = 0;
+  stream.run([&calls] { ++calls; });
+  stream.synchronize();
+  EXPECT_EQ(calls, 1);
+  stream.run([] { throw Error(ErrorCode::kRefused, "the callable says no"); });
+  stream.run([&calls] { ++calls; });
+  const Event event = stream.record();
+  other.wait(event);
+  EXPECT_THAT(error_of([&] { stream.synchronize(); }, ErrorCode::kRefused),
+              HasSubstr("the callable says no"));
+  EXPECT_THAT(error_of([&] { event.wait(); }, ErrorCode::kRefused), HasSubstr("says no"));
+  EXPECT_THAT(error_of([&] { other.synchronize(); }, ErrorCode::kRefused), HasSubstr("says no"));
+  EXPECT_EQ(calls, 1);
+}
+
+}  // namespace
+}  // namespace braid::conformance
