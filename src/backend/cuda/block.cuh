@@ -1,9 +1,9 @@
 // What the roles that this backend replaces whole have in common: one block's place, its warps, a
 // token's channels in registers, and rows on their way through shared memory.
 //
-// Fourteen warps work on rows: 7168 channels are sixteen for each of their threads. One plans, one
-// sends: each of the two is alone with its instructions, and a flag's way to memory is long. More
-// than sixteen warps would leave a thread 96 registers instead of 128.
+// Fourteen warps work on rows: 7168 channels are sixteen for each of their threads. One plans or
+// loads ahead, one sends: each of the two is alone with its instructions, and a flag's way to memory
+// is long. More than sixteen warps would leave a thread 96 registers instead of 128.
 #pragma once
 
 #include "backend/cuda/combine_rows.cuh"
@@ -16,7 +16,7 @@ namespace braid::cuda {
 
 inline constexpr int kRowWarps = 14;
 inline constexpr int kRowThreads = kRowWarps * kWarpLanes;
-inline constexpr int kPlanningWarp = kRowWarps;
+inline constexpr int kAheadWarp = kRowWarps;
 inline constexpr int kSendingWarp = kRowWarps + 1;
 inline constexpr int kBlockWarps = kRowWarps + 2;
 inline constexpr int kBlockThreads = kBlockWarps * kWarpLanes;
@@ -26,7 +26,7 @@ inline constexpr int kMostBlockHidden = kMostUnits * kRowThreads * kUnitChannels
 
 // Rows whose flags are raised together, behind one fence; as many again are on their way meanwhile.
 inline constexpr int kBatchRows = 4;
-// Rows in shared memory: being written, waiting, and being read on their way.
+// Encoded rows in shared memory: being written, waiting, and being read on their way.
 inline constexpr int kRingRows = 6;
 
 // Named barriers of a block; 0 is __syncthreads.
@@ -96,60 +96,76 @@ __device__ inline void encode_channels(DispatchFormat format, const Channels<kUn
   }
 }
 
-// Rows that the row warps write one after another and the sending warp takes away.
+// Rows in shared memory that some warps fill, one after another, and others empty.
 class RowRing {
  public:
-  static constexpr int kRows = kRingRows;
+  __device__ RowRing(std::byte* rows, std::int64_t row_bytes, std::uint64_t* barriers, int num_rows)
+      : rows_(rows), row_bytes_(row_bytes), barriers_(barriers), num_rows_(num_rows) {}
 
-  __device__ RowRing(std::byte* rows, std::int64_t row_bytes, std::uint64_t* barriers)
-      : rows_(rows), row_bytes_(row_bytes), barriers_(barriers) {}
-
-  // One thread's; before __syncthreads. `writers`: warps that arrive at a row.
-  __device__ void init(int writers) const {
-    for (int i = 0; i < kRows; ++i) {
-      ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(writers));
-      ptx::mbarrier_init(barriers_ + kRows + i, 1);
+  // A warp's; before __syncthreads. How many arrivals make a row full, and empty again.
+  __device__ void init(int fills, int empties) const {
+    for (int i = static_cast<int>(threadIdx.x) % kWarpLanes; i < num_rows_; i += kWarpLanes) {
+      ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(fills));
+      ptx::mbarrier_init(barriers_ + num_rows_ + i, static_cast<std::uint32_t>(empties));
     }
     ptx::fence_mbarrier_init_release_cluster();
   }
 
   __device__ int turn() const { return turn_; }
   __device__ std::byte* row() const { return rows_ + turn_ * row_bytes_; }
-  // A writer's, before it writes: the row's last content was read.
-  __device__ void await_empty() const {
-    if (lap_ > 0) await(barriers_ + kRows + turn_, (lap_ - 1) & 1u);
+  __device__ void next() {
+    if (++turn_ < num_rows_) return;
+    turn_ = 0;
+    ++lap_;
   }
-  // A writer's warp, after it wrote; moves on.
+
+  // Who fills: its last content was read.
+  __device__ void await_empty() const {
+    if (lap_ > 0) await(empty(turn_), (lap_ - 1) & 1u);
+  }
+  // A warp that has written its part of the row by ordinary stores; moves on.
   __device__ void fill() {
+    ptx::fence_proxy_async_shared_cta();
     __syncwarp();
-    if (threadIdx.x % kWarpLanes == 0) ptx::mbarrier_arrive_release_cta(barriers_ + turn_);
+    if (is_first_lane()) ptx::mbarrier_arrive_release_cta(full(turn_));
     next();
   }
-  // The reader's: every writer has arrived at the row.
-  __device__ void await_full() const { await(barriers_ + turn_, lap_ & 1u); }
-  // The same for any row of the first lap, which nobody has moved past it.
-  __device__ void await_first(int row) const { await(barriers_ + row, 0); }
-  __device__ std::byte* first(int row) const { return rows_ + row * row_bytes_; }
-  // The reader's warp, after the copies of this row were issued as a bulk group: the row before the
-  // last one has been read then. Moves on.
+  // One lane's: a bulk copy fills the row.
+  __device__ void load(const void* from, std::uint32_t bytes) const {
+    ptx::mbarrier_arrive_expect_tx_release_cta(full(turn_), bytes);
+    ptx::bulk_copy_global_to_shared(row(), from, bytes, full(turn_));
+  }
+
+  // Who empties: all of it is there.
+  __device__ void await_full() const { await(full(turn_), lap_ & 1u); }
+  // A warp that has read its part of the row by ordinary loads; moves on.
+  __device__ void leave() {
+    __syncwarp();
+    if (is_first_lane()) ptx::mbarrier_arrive_release_cta(empty(turn_));
+    next();
+  }
+  // A warp that has issued the row's copies as a bulk group: the row before the last one has been
+  // read then. Moves on.
   __device__ void take() {
     ptx::bulk_wait_group_read<kUnread>();
-    const int turn = turn_ - kUnread;
     __syncwarp();
-    if (threadIdx.x % kWarpLanes == 0 && (lap_ > 0 || turn >= 0)) {
-      ptx::mbarrier_arrive_release_cta(barriers_ + kRows + (turn < 0 ? turn + kRows : turn));
+    const int turn = turn_ - kUnread;
+    if (is_first_lane() && (lap_ > 0 || turn >= 0)) {
+      ptx::mbarrier_arrive_release_cta(empty(turn < 0 ? turn + num_rows_ : turn));
     }
     next();
   }
 
- private:
-  static constexpr int kUnread = 2;  // newest rows that may still be read
+  // The same for any row of the first lap, by whoever does not move along.
+  __device__ void await_first(int row) const { await(full(row), 0); }
+  __device__ std::byte* first(int row) const { return rows_ + row * row_bytes_; }
 
-  __device__ void next() {
-    if (++turn_ < kRows) return;
-    turn_ = 0;
-    ++lap_;
-  }
+ private:
+  static constexpr int kUnread = 2;  // newest rows that bulk copies may still be reading
+
+  __device__ static bool is_first_lane() { return threadIdx.x % kWarpLanes == 0; }
+  __device__ std::uint64_t* full(int row) const { return barriers_ + row; }
+  __device__ std::uint64_t* empty(int row) const { return barriers_ + num_rows_ + row; }
   __device__ static void await(std::uint64_t* barrier, std::uint32_t parity) {
     while (!ptx::mbarrier_try_wait_parity_acquire_cta(barrier, parity)) {
     }
@@ -158,6 +174,7 @@ class RowRing {
   std::byte* rows_;
   std::int64_t row_bytes_;
   std::uint64_t* barriers_;  // [rows] full, [rows] empty
+  int num_rows_;
   int turn_ = 0;
   std::uint32_t lap_ = 0;
 };
@@ -206,6 +223,17 @@ class SentRows {
   Word word_;
 };
 
+// Which lanes below `count` have this lane's value. (Few lanes are asked for: the GPU's own match
+// takes a turn for each value that there is.)
+__device__ inline unsigned lanes_with(int value, int count) {
+  unsigned lanes = 0;
+  for (int lane = 0; lane < count; ++lane) {
+    lanes |= (__shfl_sync(kAllLanes, value, lane) == value ? 1u : 0u) << lane;
+  }
+  return lanes;
+}
+__device__ inline unsigned lanes_below(int lane) { return (1u << lane) - 1; }
+
 // One block of one rank's launch.
 struct BlockPlace {
   const MachineArgs& machine;
@@ -227,7 +255,7 @@ struct BlockPlace {
   __device__ int rank() const { return machine.rank; }
   __device__ int num_ranks() const { return op.map.shape.num_ranks; }
   __device__ bool has_rows() const { return warp < kRowWarps; }
-  __device__ bool plans() const { return warp == kPlanningWarp; }
+  __device__ bool is_ahead() const { return warp == kAheadWarp; }
   __device__ bool sends() const { return warp == kSendingWarp; }
   __device__ const Word* word(std::int64_t at) const {
     return reinterpret_cast<const Word*>(machine.local + at);

@@ -11,19 +11,19 @@ extern __shared__ __align__(kSharedAlignment) std::byte combine_memory[];
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     send_kernel(const __grid_constant__ CombineKernelArgs args) {
-  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).send();
+  block_combine_send<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     receive_kernel(const __grid_constant__ CombineKernelArgs args) {
-  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).receive();
+  block_combine_receive<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     both_kernel(const __grid_constant__ CombineKernelArgs args) {
-  CombineBlock<kAtExpertRank, kUnits>(args, combine_memory, this_block()).both();
+  block_combine<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
 using Kernel = void (*)(CombineKernelArgs);
@@ -42,15 +42,14 @@ constexpr Kernels kReceives{{receive_kernel<true, 1>, receive_kernel<true, 2>},
 constexpr Kernels kBoths{{both_kernel<true, 1>, both_kernel<true, 2>},
                          {both_kernel<false, 1>, both_kernel<false, 2>}};
 
-std::int64_t shared_bytes(const protocol::CombineArgs& args) {
+CombineBlockMap map_of(const protocol::CombineArgs& args) {
   return CombineBlockMap::of(args.experts.num_ranks, 2 * std::int64_t{args.op.map.shape.hidden},
-                             args.at_expert_rank ? kRingRows : kCopyRows)
-      .bytes;
+                             args.at_expert_rank);
 }
 
 void launch_kernel(Kernel kernel, const CombineKernelArgs& args, Residency residency,
                    cudaStream_t stream) {
-  launch(kernel, shape_of(args.machine, shared_bytes(args.combine), residency, stream), args);
+  launch(kernel, shape_of(args.machine, map_of(args.combine).bytes, residency, stream), args);
 }
 
 }  // namespace
@@ -58,7 +57,7 @@ void launch_kernel(Kernel kernel, const CombineKernelArgs& args, Residency resid
 bool takes(const protocol::CombineArgs& args) {
   return args.experts.num_rounds == 1 && args.format == CombineFormat::kBf16 &&
          args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
-         is_aligned(args.out) && shared_bytes(args) <= kSharedLimit;
+         is_aligned(args.out) && map_of(args).in_rows >= 3;
 }
 
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {

@@ -11,19 +11,18 @@ extern __shared__ __align__(kSharedAlignment) std::byte dispatch_memory[];
 template <bool kFp8, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     send_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  DispatchBlock<kFp8, kUnits>(args, dispatch_memory, this_block()).send();
+  block_dispatch_send<kFp8, kUnits>(args, dispatch_memory, this_block());
 }
 
-// A message is bytes: neither its format nor its length is compiled in.
 __global__ void __launch_bounds__(kBlockThreads, 1)
     receive_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  DispatchBlock<true, 1>(args, dispatch_memory, this_block()).receive();
+  block_dispatch_receive(args, dispatch_memory, this_block());
 }
 
 template <bool kFp8, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     both_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  DispatchBlock<kFp8, kUnits>(args, dispatch_memory, this_block()).both();
+  block_dispatch<kFp8, kUnits>(args, dispatch_memory, this_block());
 }
 
 using Kernel = void (*)(DispatchKernelArgs);
@@ -57,7 +56,7 @@ void launch_kernel(Kernel kernel, const DispatchKernelArgs& args, Residency resi
 bool takes(const protocol::DispatchArgs& args) {
   return args.rules.experts.num_rounds == 1 && !args.rules.per_expert &&
          args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
-         is_aligned(args.out_x) && shared_bytes(args) <= kSharedLimit;
+         is_aligned(args.out_x) && RouteCounter::takes(args) && shared_bytes(args) <= kSharedLimit;
 }
 
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {

@@ -49,25 +49,37 @@ struct DispatchBlockMap {
 };
 
 struct CombineBlockMap {
-  std::int64_t peers = 0;     // [R] pointers
-  std::int64_t failed = 0;    // u32
-  std::int64_t barriers = 0;  // [rows] full, [rows] empty
-  std::int64_t ring = 0;      // [rows] rows
+  std::int64_t peers = 0;         // [R] pointers
+  std::int64_t failed = 0;        // u32
+  std::int64_t in_barriers = 0;   // [in_rows] full, [in_rows] empty
+  std::int64_t out_barriers = 0;  // the same of out_rows
+  std::int64_t in = 0;            // [in_rows] rows as the experts left them
+  std::int64_t out = 0;           // [out_rows] sums
+  int in_rows = 0, out_rows = 0;
   std::int64_t row_bytes = 0;
   std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr CombineBlockMap of(int num_ranks, std::int64_t row_bytes, int rows) {
+  // As many rows on their way in as fit: a block's first token has its rows loaded at once.
+  BRAID_HD static constexpr CombineBlockMap of(int num_ranks, std::int64_t row_bytes, bool sums) {
     CombineBlockMap map;
     const auto after = [](std::int64_t at, std::int64_t bytes) {
       return round_up(at + bytes, std::int64_t{16});
     };
-    map.failed = after(0, num_ranks * std::int64_t{8});
-    map.barriers = after(map.failed, 4);
-    map.ring = round_up(map.barriers + rows * std::int64_t{16}, kSharedAlignment);
     map.row_bytes = round_up(row_bytes, kSharedAlignment);
-    map.bytes = map.ring + rows * map.row_bytes;
+    map.out_rows = sums ? 3 : 0;
+    map.failed = after(0, num_ranks * std::int64_t{8});
+    map.in_barriers = after(map.failed, 4);
+    map.out_barriers = map.in_barriers + kMostInRows * std::int64_t{16};
+    map.in = round_up(map.out_barriers + map.out_rows * std::int64_t{16}, kSharedAlignment);
+    const std::int64_t rows = (kSharedLimit - map.in) / map.row_bytes - map.out_rows;
+    map.in_rows = static_cast<int>(max_of(std::int64_t{0}, min_of(rows, kMostInRows)));
+    map.out = map.in + map.in_rows * map.row_bytes;
+    map.bytes = map.out + map.out_rows * map.row_bytes;
     return map;
   }
+
+ private:
+  static constexpr std::int64_t kMostInRows = 16;
 };
 
 }  // namespace braid::cuda

@@ -1,0 +1,148 @@
+// Combine's receive by the blocks of a GPU: BF16 rows, one round.
+#pragma once
+
+#include "backend/cuda/block_combine_send.cuh"
+
+namespace braid::cuda {
+
+template <bool kAtExpertRank, int kUnits>
+class CombineReceiver {
+ public:
+  // A token that rows come home to: a lane's choice.
+  struct Arriving {
+    int expert = -1;
+    float weight = 1.0F;
+    Term own;
+  };
+
+  __device__ explicit CombineReceiver(CombineContext& context) : c_(context) {}
+
+  __device__ Arriving load_token(int token) const {
+    Arriving in;
+    if (c_.place.lane >= c_.k() || token >= c_.a.topk.num_tokens) return in;
+    in.expert = c_.a.topk.expert(token, c_.place.lane);
+    if (!kAtExpertRank) in.weight = c_.a.weights[std::int64_t{token} * c_.k() + c_.place.lane];
+    if (c_.keeps_own) in.own = c_.load_term(c_.place.rank(), token);
+    return in;
+  }
+
+  __device__ void run(const Share& share, const Arriving& first) {
+    const bool loads = kAtExpertRank && c_.keeps_own && c_.place.is_ahead();
+    if (!c_.place.has_rows() && !loads) return;
+    Arriving next = first;
+    for (int token = share.first; token < c_.a.topk.num_tokens; token += share.step) {
+      const Arriving in = next;
+      next = load_token(token + share.step);
+      if (loads) {
+        load_rows(c_, in.own, c_.named(in.own));
+      } else {
+        // After a failure too: the rows that are loaded for it are waited for by nobody else.
+        c_.note(!receive_token(token, in));
+      }
+    }
+  }
+
+  // The sending warp's, when all row warps of the block have read what they read. Every peer came
+  // this far, also one that had nothing for this rank.
+  __device__ void end(bool ends_send) const {
+    if (c_.place.has_rows()) {
+      ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
+      return;
+    }
+    if (!c_.place.sends()) return;
+    if (c_.place.worker == 0 && !c_.failed()) await_signals();
+    ptx::barrier_cta_sync(kReadBarrier, kReadThreads);
+    if (!c_.place.is_last(layout::Phase::kCombineReceive)) return;
+    if (!c_.failed()) c_.place.raise_received(c_.epoch);
+    if (ends_send) c_.store_epochs();
+  }
+
+ private:
+  // A warp's part of a token's channels. Its lanes are choices where flags and weights are concerned.
+  __device__ bool receive_token(int token, const Arriving& in) {
+    const int lane = c_.place.lane;
+    const int rank = in.expert >= 0 ? c_.a.experts.rank_of(in.expert) : -1;
+    const bool counts = in.expert >= 0 && c_.place.active()[rank] != 0;
+    // One row for each rank, or for each expert that is named: in its first choice's slot.
+    const unsigned same = lanes_with(kAtExpertRank ? rank : in.expert, c_.k());
+    const int first = lane < c_.k() ? __ffs(same) - 1 : lane;
+    const bool own = c_.keeps_own && rank == c_.place.rank();
+    const unsigned adds = __ballot_sync(kAllLanes, counts && (!kAtExpertRank || first == lane));
+    const unsigned owns = __ballot_sync(kAllLanes, own);
+    Channels<kUnits> own_sum{};
+    if (kAtExpertRank && c_.keeps_own) {
+      const unsigned named = c_.named(in.own);
+      if (named != 0) own_sum = sum_of_rows<kUnits>(c_, in.own, named);
+    }
+    const std::int64_t slots = std::int64_t{token} * c_.k();
+    bool reached = true;
+    if (counts && first == lane && !own) {
+      const Word* flag = c_.place.word(c_.a.op.map.combine_flag(c_.depth, slots + lane));
+      reached = c_.place.flags
+                    .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank},
+                          c_.waited(rank))
+                    .reached;
+    }
+    if (__any_sync(kAllLanes, !reached) != 0) return false;
+    __syncwarp();
+    const std::byte* row =
+        own ? reinterpret_cast<const std::byte*>(c_.expert_row(in.own.row))
+            : c_.place.machine.local + c_.a.op.map.combine_row(c_.depth, slots + first);
+    Sums<kUnits> sums;
+    sums.clear();
+    add_rows(sums, adds, owns, {row, in.weight, own_sum});
+    store_channels(sums.rounded(), c_.a.out + std::int64_t{token} * c_.hidden, c_.hidden);
+    return true;
+  }
+
+  struct Rows {
+    const std::byte* row;  // of the lane's choice
+    float weight;
+    const Channels<kUnits>& own_sum;
+  };
+  __device__ void add_rows(Sums<kUnits>& sums, unsigned adds, unsigned owns,
+                           const Rows& rows) const {
+    constexpr int kAhead = 4 / kUnits;
+    while (adds != 0) {
+      Channels<kUnits> x[kAhead];
+      float weights[kAhead];
+      int count = 0;
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (adds == 0) break;
+        const int choice = __ffs(adds) - 1;
+        adds &= adds - 1;
+        const auto row = reinterpret_cast<const std::byte*>(
+            __shfl_sync(kAllLanes, reinterpret_cast<unsigned long long>(rows.row), choice));
+        weights[i] = __shfl_sync(kAllLanes, rows.weight, choice);
+        if (kAtExpertRank && (owns >> choice & 1u) != 0) {
+          x[i] = rows.own_sum;
+        } else {
+          load_channels(x[i], row, c_.hidden);
+        }
+        ++count;
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (i < count) sums.add(x[i], weights[i]);
+      }
+    }
+  }
+
+  __device__ void await_signals() const {
+    for (int source = c_.place.lane; source < c_.num_ranks(); source += kWarpLanes) {
+      if (c_.place.active()[source] == 0) continue;
+      const Word* flag =
+          c_.place.word(c_.a.op.map.signal_flag(layout::Signal::kCombine, c_.depth, source, 0));
+      c_.note(!c_.place.flags
+                   .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, source},
+                         c_.waited(source))
+                   .reached);
+    }
+    __syncwarp();
+  }
+
+  CombineContext& c_;
+};
+
+}  // namespace braid::cuda

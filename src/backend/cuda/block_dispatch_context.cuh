@@ -1,0 +1,60 @@
+// What both phases of dispatch's block role share.
+#pragma once
+
+#include "backend/cuda/block.cuh"
+#include "backend/cuda/block_maps.hpp"
+#include "backend/cuda/kernels.hpp"
+
+namespace braid::cuda {
+
+struct DispatchContext {
+  const protocol::DispatchArgs& a;
+  BlockPlace place;
+  std::byte* shared;
+  layout::MessageShape shape;
+  DispatchBlockMap map;
+  RowRing ring;
+  Range tokens;
+  std::uint32_t epoch = 0;
+  int depth = 0;
+  bool keeps_own = false;  // rows to this rank itself stay in the ring until they are placed
+
+  __device__ DispatchContext(const DispatchKernelArgs& args, std::byte* block_memory, int worker)
+      : a(args.dispatch),
+        place(args.machine, args.dispatch.op, worker),
+        shared(block_memory),
+        shape(layout::MessageShape::of(a.format, a.op.map.shape.hidden)),
+        map(DispatchBlockMap::of(a.rules.experts.num_experts, a.rules.experts.num_ranks, a.topk.k,
+                                 shape.payload_bytes(), kRingRows)),
+        ring(block_memory + map.ring, map.row_bytes,
+             reinterpret_cast<std::uint64_t*>(block_memory + map.barriers), kRingRows),
+        tokens(share_of(a.topk.num_tokens, worker, args.machine.num_workers)) {}
+
+  template <class T>
+  __device__ T* at(std::int64_t offset) const {
+    return reinterpret_cast<T*>(shared + offset);
+  }
+  __device__ std::byte* peer(int rank) const { return at<std::byte*>(map.peers)[rank]; }
+  __device__ int k() const { return a.topk.k; }
+  __device__ int num_local() const { return a.rules.experts.num_local(); }
+  __device__ int num_ranks() const { return a.rules.experts.num_ranks; }
+  __device__ int num_tokens() const { return static_cast<int>(tokens.size()); }
+  __device__ std::int64_t* waited(int peer) const {
+    return a.waited_ns == nullptr ? nullptr : a.waited_ns + peer;
+  }
+  __device__ bool failed() const { return *at<volatile std::uint32_t>(map.failed) != 0; }
+  __device__ void note(bool missed) const {
+    if (missed) ptx::red_or_relaxed_cta_shared_u32(at<std::uint32_t>(map.failed), 1);
+  }
+  __device__ void set_epoch(std::uint32_t this_epoch) {
+    epoch = this_epoch;
+    depth = protocol::depth_of(a.op, this_epoch);
+  }
+  __device__ void store_epochs() const {
+    if (place.lane != 0) return;
+    protocol::record_of(a.op).dispatch_epoch = epoch;
+    protocol::state_of(a.op).epoch = epoch;
+  }
+};
+
+}  // namespace braid::cuda
