@@ -34,6 +34,18 @@ BRAID_HD constexpr std::int64_t quotient(std::int64_t value, std::int64_t diviso
   return static_cast<std::uint32_t>(value) / static_cast<std::uint32_t>(divisor);
 }
 
+// Division by a number that is known beforehand, as a product. Exact while value * divisor < 2^32.
+struct Divisor {
+  std::uint64_t inverse = std::uint64_t{1} << 32;  // 2^32 / divisor, rounded up
+
+  BRAID_HD static constexpr Divisor of(std::uint32_t divisor) {
+    return {((std::uint64_t{1} << 32) + divisor - 1) / divisor};
+  }
+  BRAID_HD constexpr std::uint32_t quotient(std::uint32_t value) const {
+    return static_cast<std::uint32_t>((value * inverse) >> 32);
+  }
+};
+
 // A half-open range of work, and its share for one of several workers: contiguous, in order, the
 // first shares one longer where it does not divide.
 struct Range {

@@ -1,11 +1,8 @@
 // What the roles that this backend replaces whole have in common: one block's place, its warps, a
 // token's channels in registers, and rows on their way through shared memory.
-//
-// Fourteen warps work on rows: 7168 channels are sixteen for each of their threads. One plans or
-// loads ahead, one sends: each of the two is alone with its instructions, and a flag's way to memory
-// is long. More than sixteen warps would leave a thread 96 registers instead of 128.
 #pragma once
 
+#include "backend/cuda/block_constants.hpp"
 #include "backend/cuda/combine_rows.cuh"
 #include "backend/cuda/flags.cuh"
 #include "backend/cuda/rows.cuh"
@@ -13,26 +10,6 @@
 #include "ptx/bulk_copy.cuh"
 
 namespace braid::cuda {
-
-inline constexpr int kRowWarps = 14;
-inline constexpr int kRowThreads = kRowWarps * kWarpLanes;
-inline constexpr int kAheadWarp = kRowWarps;
-inline constexpr int kSendingWarp = kRowWarps + 1;
-inline constexpr int kBlockWarps = kRowWarps + 2;
-inline constexpr int kBlockThreads = kBlockWarps * kWarpLanes;
-inline constexpr int kUnitChannels = 16;  // of a row, that a thread has at a time
-inline constexpr int kMostUnits = 2;      // of a row, that a thread has
-inline constexpr int kMostBlockHidden = kMostUnits * kRowThreads * kUnitChannels;
-
-// Rows whose flags are raised together, behind one fence; as many again are on their way meanwhile.
-inline constexpr int kBatchRows = 4;
-// Encoded rows in shared memory: being written, waiting, and being read on their way.
-inline constexpr int kRingRows = 6;
-
-// Named barriers of a block; 0 is __syncthreads.
-inline constexpr int kReadBarrier = 1;  // row warps arrive, the sending warp waits
-inline constexpr int kRowBarrier = 2;   // the row warps' own
-inline constexpr int kReadThreads = kRowThreads + kWarpLanes;
 
 // Sixteen channels for each of a thread's units: unit u is channels 16 * (u * kRowThreads + thread).
 template <int kUnits>
@@ -99,11 +76,12 @@ __device__ inline void encode_channels(DispatchFormat format, const Channels<kUn
 // Rows in shared memory that some warps fill, one after another, and others empty.
 class RowRing {
  public:
-  __device__ RowRing(std::byte* rows, std::int64_t row_bytes, std::uint64_t* barriers, int num_rows)
+  __device__ RowRing(std::byte* rows, int row_bytes, std::uint64_t* barriers, int num_rows)
       : rows_(rows), row_bytes_(row_bytes), barriers_(barriers), num_rows_(num_rows) {}
 
   // A warp's; before __syncthreads. How many arrivals make a row full, and empty again.
   __device__ void init(int fills, int empties) const {
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x) % kWarpLanes; i < num_rows_; i += kWarpLanes) {
       ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(fills));
       ptx::mbarrier_init(barriers_ + num_rows_ + i, static_cast<std::uint32_t>(empties));
@@ -172,7 +150,7 @@ class RowRing {
   }
 
   std::byte* rows_;
-  std::int64_t row_bytes_;
+  int row_bytes_;
   std::uint64_t* barriers_;  // [rows] full, [rows] empty
   int num_rows_;
   int turn_ = 0;
@@ -227,6 +205,7 @@ class SentRows {
 // takes a turn for each value that there is.)
 __device__ inline unsigned lanes_with(int value, int count) {
   unsigned lanes = 0;
+#pragma unroll 4
   for (int lane = 0; lane < count; ++lane) {
     lanes |= (__shfl_sync(kAllLanes, value, lane) == value ? 1u : 0u) << lane;
   }
@@ -280,6 +259,7 @@ struct BlockPlace {
     if (epoch <= depths) return false;
     const int depth = protocol::depth_of(op, epoch);
     bool missed = false;
+#pragma unroll 1
     for (int base = 0; base < num_ranks(); base += kWarpLanes) {
       const int peer = base + lane;
       const int from = depth * num_ranks() + peer;
@@ -309,6 +289,7 @@ struct BlockPlace {
   // A warp of the last block's: tells every active peer that this depth may be written again.
   __device__ void raise_received(std::uint32_t epoch) const {
     const int depth = protocol::depth_of(op, epoch);
+#pragma unroll 1
     for (int peer = lane; peer < num_ranks(); peer += kWarpLanes) {
       if (active()[peer] == 0) continue;
       flags.raise(peer, op.map.received_flag(depth, rank()), layout::make_word(epoch, 0));

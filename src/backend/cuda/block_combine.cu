@@ -10,23 +10,23 @@ extern __shared__ __align__(kSharedAlignment) std::byte combine_memory[];
 
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    send_kernel(const __grid_constant__ CombineKernelArgs args) {
+    send_kernel(const __grid_constant__ CombineBlockArgs args) {
   block_combine_send<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    receive_kernel(const __grid_constant__ CombineKernelArgs args) {
+    receive_kernel(const __grid_constant__ CombineBlockArgs args) {
   block_combine_receive<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
 template <bool kAtExpertRank, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    both_kernel(const __grid_constant__ CombineKernelArgs args) {
+    both_kernel(const __grid_constant__ CombineBlockArgs args) {
   block_combine<kAtExpertRank, kUnits>(args, combine_memory, this_block());
 }
 
-using Kernel = void (*)(CombineKernelArgs);
+using Kernel = void (*)(CombineBlockArgs);
 
 struct Kernels {
   Kernel expert_rank[kMostUnits], token_rank[kMostUnits];
@@ -42,32 +42,21 @@ constexpr Kernels kReceives{{receive_kernel<true, 1>, receive_kernel<true, 2>},
 constexpr Kernels kBoths{{both_kernel<true, 1>, both_kernel<true, 2>},
                          {both_kernel<false, 1>, both_kernel<false, 2>}};
 
-CombineBlockMap map_of(const protocol::CombineArgs& args) {
-  return CombineBlockMap::of(args.experts.num_ranks, 2 * std::int64_t{args.op.map.shape.hidden},
-                             args.at_expert_rank);
-}
-
-void launch_kernel(Kernel kernel, const CombineKernelArgs& args, Residency residency,
-                   cudaStream_t stream) {
-  launch(kernel, shape_of(args.machine, map_of(args.combine).bytes, residency, stream), args);
+void launch_kernel(Kernel kernel, const CombineKernelArgs& args, cudaStream_t stream) {
+  const CombineBlockArgs block = block_args(args);
+  launch(kernel, shape_of(args.machine, block.map.bytes, stream), block);
 }
 
 }  // namespace
 
-bool takes(const protocol::CombineArgs& args) {
-  return args.experts.num_rounds == 1 && args.format == CombineFormat::kBf16 &&
-         args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
-         is_aligned(args.out) && map_of(args).in_rows >= 3;
-}
-
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kSends.of(args.combine), args, Residency::kAny, stream);
+  launch_kernel(kSends.of(args.combine), args, stream);
 }
 void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kReceives.of(args.combine), args, Residency::kAny, stream);
+  launch_kernel(kReceives.of(args.combine), args, stream);
 }
 void launch_combine(const CombineKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kBoths.of(args.combine), args, Residency::kAny, stream);
+  launch_kernel(kBoths.of(args.combine), args, stream);
 }
 
 }  // namespace braid::cuda::block

@@ -10,7 +10,7 @@
 namespace braid::cuda {
 
 template <bool kAtExpertRank, int kUnits>
-__device__ inline void block_combine_send(const CombineKernelArgs& args, std::byte* shared,
+__device__ inline void block_combine_send(const CombineBlockArgs& args, std::byte* shared,
                                           int worker) {
   CombineContext c(args, shared, worker);
   CombineSender<kAtExpertRank> sender(c);
@@ -24,7 +24,7 @@ __device__ inline void block_combine_send(const CombineKernelArgs& args, std::by
 }
 
 template <bool kAtExpertRank, int kUnits>
-__device__ inline void block_combine_receive(const CombineKernelArgs& args, std::byte* shared,
+__device__ inline void block_combine_receive(const CombineBlockArgs& args, std::byte* shared,
                                              int worker) {
   CombineContext c(args, shared, worker);
   CombineReceiver<kAtExpertRank, kUnits> receiver(c);
@@ -41,7 +41,7 @@ __device__ inline void block_combine_receive(const CombineKernelArgs& args, std:
 // All blocks of all ranks are resident. Rows of the token rank fill the link: few blocks send them,
 // and the others sum what has come.
 template <bool kAtExpertRank, int kUnits>
-__device__ inline void block_combine(const CombineKernelArgs& args, std::byte* shared, int worker) {
+__device__ inline void block_combine(const CombineBlockArgs& args, std::byte* shared, int worker) {
   CombineContext c(args, shared, worker);
   c.keeps_own = true;
   CombineSender<kAtExpertRank> sender(c);

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "backend/cuda/block.cuh"
-#include "backend/cuda/block_maps.hpp"
-#include "backend/cuda/kernels.hpp"
+#include "backend/cuda/block_args.hpp"
 
 namespace braid::cuda {
 
@@ -29,10 +28,11 @@ struct Homeward {
 };
 
 struct CombineContext {
+  const CombineBlockArgs& args;
   const protocol::CombineArgs& a;
+  const CombineBlockMap& map;
   BlockPlace place;
   std::byte* shared;
-  CombineBlockMap map;
   RowRing in, out;  // the experts' rows, and sums of them
   int hidden;
   std::uint32_t epoch = 0, dispatched = 0;
@@ -40,12 +40,12 @@ struct CombineContext {
   bool keeps_own = false;  // this rank's own rows are summed where the experts left them
   bool may_send = false;   // the sending warp's: the depth is free at every peer
 
-  __device__ CombineContext(const CombineKernelArgs& args, std::byte* block_memory, int worker)
-      : a(args.combine),
-        place(args.machine, args.combine.op, worker),
+  __device__ CombineContext(const CombineBlockArgs& block_args, std::byte* block_memory, int worker)
+      : args(block_args),
+        a(block_args.combine),
+        map(block_args.map),
+        place(block_args.machine, a.op, worker),
         shared(block_memory),
-        map(CombineBlockMap::of(a.experts.num_ranks, 2 * std::int64_t{a.op.map.shape.hidden},
-                                a.at_expert_rank)),
         in(block_memory + map.in, map.row_bytes,
            reinterpret_cast<std::uint64_t*>(block_memory + map.in_barriers), map.in_rows),
         out(block_memory + map.out, map.row_bytes,
@@ -53,12 +53,15 @@ struct CombineContext {
         hidden(a.op.map.shape.hidden) {}
 
   template <class T>
-  __device__ T* at(std::int64_t offset) const {
+  __device__ T* at(int offset) const {
     return reinterpret_cast<T*>(shared + offset);
   }
   __device__ std::byte* peer(int rank) const { return at<std::byte*>(map.peers)[rank]; }
   __device__ int k() const { return a.topk.k; }
   __device__ int num_ranks() const { return a.experts.num_ranks; }
+  __device__ int rank_of(int expert) const {
+    return static_cast<int>(args.local_experts.quotient(static_cast<std::uint32_t>(expert)));
+  }
   __device__ std::int64_t* waited(int peer) const {
     return a.waited_ns == nullptr ? nullptr : a.waited_ns + peer;
   }
@@ -100,8 +103,10 @@ struct CombineContext {
   __device__ Homeward load_home(int i) const {
     Homeward home;
     if (i >= num_homes()) return home;
-    const int step = i / a.op.map.shape.max_tokens;
-    home.source = (place.rank() + 1 + step) % num_ranks();
+    const auto step =
+        static_cast<int>(args.max_tokens.quotient(static_cast<std::uint32_t>(i)));
+    home.source = place.rank() + 1 + step;
+    if (home.source >= num_ranks()) home.source -= num_ranks();
     home.token = i - step * a.op.map.shape.max_tokens;
     home.active = place.active()[home.source];
     home.term = load_term(home.source, home.token);

@@ -30,6 +30,7 @@ class CombineReceiver {
     const bool loads = kAtExpertRank && c_.keeps_own && c_.place.is_ahead();
     if (!c_.place.has_rows() && !loads) return;
     Arriving next = first;
+#pragma unroll 1
     for (int token = share.first; token < c_.a.topk.num_tokens; token += share.step) {
       const Arriving in = next;
       next = load_token(token + share.step);
@@ -61,7 +62,7 @@ class CombineReceiver {
   // A warp's part of a token's channels. Its lanes are choices where flags and weights are concerned.
   __device__ bool receive_token(int token, const Arriving& in) {
     const int lane = c_.place.lane;
-    const int rank = in.expert >= 0 ? c_.a.experts.rank_of(in.expert) : -1;
+    const int rank = in.expert >= 0 ? c_.rank_of(in.expert) : -1;
     const bool counts = in.expert >= 0 && c_.place.active()[rank] != 0;
     // One row for each rank, or for each expert that is named: in its first choice's slot.
     const unsigned same = lanes_with(kAtExpertRank ? rank : in.expert, c_.k());
@@ -130,6 +131,7 @@ class CombineReceiver {
   }
 
   __device__ void await_signals() const {
+#pragma unroll 1
     for (int source = c_.place.lane; source < c_.num_ranks(); source += kWarpLanes) {
       if (c_.place.active()[source] == 0) continue;
       const Word* flag =

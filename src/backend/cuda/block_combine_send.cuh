@@ -65,6 +65,7 @@ __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& te
 
 // The rows of the lanes in `rows`, in their order, into the ring.
 __device__ inline void load_rows(CombineContext& c, const Term& term, unsigned rows) {
+#pragma unroll 1
   for (; rows != 0; rows &= rows - 1) {
     const std::uint32_t row = __shfl_sync(kAllLanes, term.row, __ffs(rows) - 1);
     c.in.await_empty();
@@ -72,10 +73,6 @@ __device__ inline void load_rows(CombineContext& c, const Term& term, unsigned r
     c.in.next();
   }
 }
-
-// At the token rank a token's rows are dealt out to so many pieces of work: blocks that send have few
-// tokens each, which have different numbers of rows.
-inline constexpr int kHomeParts = 4;
 
 template <bool kAtExpertRank>
 class CombineSender {
@@ -103,6 +100,7 @@ class CombineSender {
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
     if (!c_.place.sends()) return;
+#pragma unroll 1
     for (int rank = c_.place.lane; rank < c_.num_ranks(); rank += kWarpLanes) {
       c_.at<std::byte*>(c_.map.peers)[rank] = c_.place.machine.peers[rank];
     }
@@ -137,6 +135,7 @@ class CombineSender {
 
  private:
   __device__ void post_signals() const {
+#pragma unroll 1
     for (int to = c_.place.lane; to < c_.num_ranks(); to += kWarpLanes) {
       if (c_.place.active()[to] == 0) continue;
       const std::int64_t signal =
@@ -151,6 +150,7 @@ class CombineSender {
   __device__ void for_each_home(const Share& share, const Homeward& first, F&& f) const {
     const int items = c_.num_homes() * kParts;
     Homeward next = first;
+#pragma unroll 1
     for (int i = share.first; i < items; i += share.step) {
       const Homeward home = next;
       next = c_.load_home((i + share.step) / kParts);
@@ -172,6 +172,7 @@ class CombineSender {
   __device__ void send_rows(RowRing& ring, const Share& share, const Homeward& first) {
     SentRows sent(c_.epoch);
     for_each_home(share, first, [&](const Homeward& home, unsigned rows) {
+#pragma unroll 1
       for (; rows != 0; rows &= rows - 1) {
         const std::int64_t slot = std::int64_t{home.token} * c_.k() + __ffs(rows) - 1;
         ring.await_full();

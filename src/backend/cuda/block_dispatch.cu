@@ -10,22 +10,22 @@ extern __shared__ __align__(kSharedAlignment) std::byte dispatch_memory[];
 
 template <bool kFp8, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    send_kernel(const __grid_constant__ DispatchKernelArgs args) {
+    send_kernel(const __grid_constant__ DispatchBlockArgs args) {
   block_dispatch_send<kFp8, kUnits>(args, dispatch_memory, this_block());
 }
 
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    receive_kernel(const __grid_constant__ DispatchKernelArgs args) {
+    receive_kernel(const __grid_constant__ DispatchBlockArgs args) {
   block_dispatch_receive(args, dispatch_memory, this_block());
 }
 
 template <bool kFp8, int kUnits>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    both_kernel(const __grid_constant__ DispatchKernelArgs args) {
+    both_kernel(const __grid_constant__ DispatchBlockArgs args) {
   block_dispatch<kFp8, kUnits>(args, dispatch_memory, this_block());
 }
 
-using Kernel = void (*)(DispatchKernelArgs);
+using Kernel = void (*)(DispatchBlockArgs);
 
 struct Kernels {
   Kernel fp8[kMostUnits], bf16[kMostUnits];
@@ -39,34 +39,21 @@ constexpr Kernels kSends{{send_kernel<true, 1>, send_kernel<true, 2>},
 constexpr Kernels kBoths{{both_kernel<true, 1>, both_kernel<true, 2>},
                          {both_kernel<false, 1>, both_kernel<false, 2>}};
 
-std::int64_t shared_bytes(const protocol::DispatchArgs& args) {
-  const auto shape = layout::MessageShape::of(args.format, args.op.map.shape.hidden);
-  return DispatchBlockMap::of(args.rules.experts.num_experts, args.rules.experts.num_ranks,
-                              args.topk.k, shape.payload_bytes(), kRingRows)
-      .bytes;
-}
-
-void launch_kernel(Kernel kernel, const DispatchKernelArgs& args, Residency residency,
-                   cudaStream_t stream) {
-  launch(kernel, shape_of(args.machine, shared_bytes(args.dispatch), residency, stream), args);
+void launch_kernel(Kernel kernel, const DispatchKernelArgs& args, cudaStream_t stream) {
+  const DispatchBlockArgs block = block_args(args);
+  launch(kernel, shape_of(args.machine, block.map.bytes, stream), block);
 }
 
 }  // namespace
 
-bool takes(const protocol::DispatchArgs& args) {
-  return args.rules.experts.num_rounds == 1 && !args.rules.per_expert &&
-         args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
-         is_aligned(args.out_x) && RouteCounter::takes(args) && shared_bytes(args) <= kSharedLimit;
-}
-
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kSends.of(args.dispatch), args, Residency::kAny, stream);
+  launch_kernel(kSends.of(args.dispatch), args, stream);
 }
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(receive_kernel, args, Residency::kAny, stream);
+  launch_kernel(receive_kernel, args, stream);
 }
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream) {
-  launch_kernel(kBoths.of(args.dispatch), args, Residency::kAny, stream);
+  launch_kernel(kBoths.of(args.dispatch), args, stream);
 }
 
 }  // namespace braid::cuda::block

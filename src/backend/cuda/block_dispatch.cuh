@@ -11,7 +11,7 @@
 namespace braid::cuda {
 
 template <bool kFp8, int kUnits>
-__device__ inline void block_dispatch_send(const DispatchKernelArgs& args, std::byte* shared,
+__device__ inline void block_dispatch_send(const DispatchBlockArgs& args, std::byte* shared,
                                            int worker) {
   DispatchContext c(args, shared, worker);
   DispatchSender<kFp8, kUnits>(c).run();
@@ -20,7 +20,7 @@ __device__ inline void block_dispatch_send(const DispatchKernelArgs& args, std::
   c.store_epochs();
 }
 
-__device__ inline void block_dispatch_receive(const DispatchKernelArgs& args, std::byte* shared,
+__device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std::byte* shared,
                                               int worker) {
   DispatchContext c(args, shared, worker);
   c.set_epoch(protocol::record_of(c.a.op).dispatch_epoch);
@@ -33,10 +33,10 @@ __device__ inline void block_dispatch_receive(const DispatchKernelArgs& args, st
 
 // All blocks of all ranks are resident.
 template <bool kFp8, int kUnits>
-__device__ inline void block_dispatch(const DispatchKernelArgs& args, std::byte* shared,
+__device__ inline void block_dispatch(const DispatchBlockArgs& args, std::byte* shared,
                                       int worker) {
   DispatchContext c(args, shared, worker);
-  c.keeps_own = ceil_div(c.a.topk.num_tokens, args.machine.num_workers) <= kRingRows;
+  c.keeps_own = args.tokens.most() <= kRingRows;
   DispatchSender<kFp8, kUnits>(c).run();
   DispatchReceiver receiver(c);
   receiver.run();

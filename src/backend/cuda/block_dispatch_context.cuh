@@ -2,43 +2,47 @@
 #pragma once
 
 #include "backend/cuda/block.cuh"
-#include "backend/cuda/block_maps.hpp"
-#include "backend/cuda/kernels.hpp"
+#include "backend/cuda/block_args.hpp"
 
 namespace braid::cuda {
 
 struct DispatchContext {
+  const DispatchBlockArgs& args;
   const protocol::DispatchArgs& a;
+  const layout::MessageShape& shape;
+  const DispatchBlockMap& map;
   BlockPlace place;
   std::byte* shared;
-  layout::MessageShape shape;
-  DispatchBlockMap map;
   RowRing ring;
-  Range tokens;
+  int first_token, num_tokens;  // the block's
   std::uint32_t epoch = 0;
   int depth = 0;
   bool keeps_own = false;  // rows to this rank itself stay in the ring until they are placed
 
-  __device__ DispatchContext(const DispatchKernelArgs& args, std::byte* block_memory, int worker)
-      : a(args.dispatch),
-        place(args.machine, args.dispatch.op, worker),
+  __device__ DispatchContext(const DispatchBlockArgs& block_args, std::byte* block_memory,
+                             int worker)
+      : args(block_args),
+        a(block_args.dispatch),
+        shape(block_args.shape),
+        map(block_args.map),
+        place(block_args.machine, a.op, worker),
         shared(block_memory),
-        shape(layout::MessageShape::of(a.format, a.op.map.shape.hidden)),
-        map(DispatchBlockMap::of(a.rules.experts.num_experts, a.rules.experts.num_ranks, a.topk.k,
-                                 shape.payload_bytes(), kRingRows)),
         ring(block_memory + map.ring, map.row_bytes,
              reinterpret_cast<std::uint64_t*>(block_memory + map.barriers), kRingRows),
-        tokens(share_of(a.topk.num_tokens, worker, args.machine.num_workers)) {}
+        first_token(args.tokens.first(worker)),
+        num_tokens(args.tokens.count(worker)) {}
 
   template <class T>
-  __device__ T* at(std::int64_t offset) const {
+  __device__ T* at(int offset) const {
     return reinterpret_cast<T*>(shared + offset);
   }
   __device__ std::byte* peer(int rank) const { return at<std::byte*>(map.peers)[rank]; }
   __device__ int k() const { return a.topk.k; }
-  __device__ int num_local() const { return a.rules.experts.num_local(); }
+  __device__ int num_local() const { return args.num_local; }
+  __device__ int rank_of(int expert) const {
+    return static_cast<int>(args.local_experts.quotient(static_cast<std::uint32_t>(expert)));
+  }
   __device__ int num_ranks() const { return a.rules.experts.num_ranks; }
-  __device__ int num_tokens() const { return static_cast<int>(tokens.size()); }
   __device__ std::int64_t* waited(int peer) const {
     return a.waited_ns == nullptr ? nullptr : a.waited_ns + peer;
   }

@@ -41,8 +41,9 @@ class DispatchReceiver {
 
   __device__ void read_notices() {
     const int words = c_.num_local() + 1;  // rows of each expert, messages
+#pragma unroll 1
     for (int i = c_.place.thread; i < c_.num_ranks() * words; i += kRowThreads) {
-      const int source = i / words;
+      const auto source = static_cast<int>(c_.args.notice_words.quotient(static_cast<std::uint32_t>(i)));
       const int word = i - source * words;
       std::uint32_t value = 0;
       if (c_.place.active()[source] != 0) {
@@ -64,8 +65,10 @@ class DispatchReceiver {
   }
 
   __device__ void count_first_rows() {
+#pragma unroll 1
     for (int expert = c_.place.thread; expert < c_.num_local(); expert += kRowThreads) {
       std::uint32_t rows = 0;
+#pragma unroll 1
       for (int source = 0; source < c_.num_ranks(); ++source) {
         std::uint32_t& first = c_.at<std::uint32_t>(c_.map.first_rows)[source * c_.num_local() + expert];
         const std::uint32_t count = first;
@@ -94,12 +97,12 @@ class DispatchReceiver {
   }
 
   __device__ void place_own() {
-    const int count = c_.num_tokens();
+    const int count = c_.num_tokens;
     for (int i = 0; i < count; ++i) {
       c_.ring.await_first(i);
       Incoming in;
       in.row = c_.ring.first(i);
-      in.token = static_cast<std::uint32_t>(c_.tokens.begin + i);
+      in.token = static_cast<std::uint32_t>(c_.first_token + i);
       in.source = c_.place.rank();
       in.count = static_cast<int>(c_.at<std::uint32_t>(c_.map.own_counts)[i]);
       if (in.count == 0) continue;
@@ -114,19 +117,32 @@ class DispatchReceiver {
 
   __device__ void place_messages() {
     int total = 0;
+#pragma unroll 1
     for (int source = 0; source < c_.num_ranks(); ++source) total += messages_of(source);
-    // The more messages, the fewer warps share one.
-    const int warps = c_.place.machine.num_workers * kRowWarps;
-    const int parts = max_of(1, min_of(kRowWarps, warps / max_of(total, 1)));
-    const int items = total * parts;
-    // Neighboring parts go to different blocks: few messages use all of them.
-    int item = c_.place.warp * c_.place.machine.num_workers + c_.place.worker;
+    const int workers = c_.place.machine.num_workers;
+    // The more messages, the fewer warps share one: all of a block's, half of them, or each its own.
+    if (total <= workers) {
+      place_messages<kRowWarps>(total);
+    } else if (total <= 2 * workers) {
+      place_messages<kRowWarps / 2>(total);
+    } else {
+      place_messages<1>(total);
+    }
+  }
+  template <int kParts>
+  __device__ void place_messages(int total) {
+    constexpr int kGroups = kRowWarps / kParts;
+    const int group = c_.place.warp / kParts;
+    const int step = c_.place.machine.num_workers * kGroups;
+    // Neighboring messages go to different blocks: few messages use all of them.
+    int message = group * c_.place.machine.num_workers + c_.place.worker;
     bool arrives = false;
-    for (; item < items; item += warps) {
+    for (; message < total; message += step) {
       Incoming in;
-      int slot = item / parts;
-      in.part = item - slot * parts;
-      in.parts = parts;
+      int slot = message;
+      in.part = c_.place.warp - group * kParts;
+      in.parts = kParts;
+#pragma unroll 1
       for (; slot >= messages_of(in.source); ++in.source) slot -= messages_of(in.source);
       bool reached = true;
       if (c_.place.lane == 0) {
@@ -149,7 +165,7 @@ class DispatchReceiver {
       in.token = header.x;
       in.count = static_cast<int>(header.y);
       in.placement = placement_of(placed);
-      arrives = item + warps >= items;
+      arrives = message + step >= total;
       place(in, arrives);
     }
     if (!arrives) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
@@ -196,6 +212,7 @@ class DispatchReceiver {
         await_loads(mixed);
         ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
       }
+#pragma unroll 1
       for (unsigned left = writers; left != 0; left &= left - 1) {
         const int writer = __ffs(left) - 1;
         auto* out = reinterpret_cast<uint4*>(c_.a.out_x + __shfl_sync(kAllLanes, data_at, writer));

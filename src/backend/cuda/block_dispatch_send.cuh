@@ -21,7 +21,7 @@ class DispatchSender {
       Channels<kUnits> x[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        if (i < c_.num_tokens()) load_token(x[i], i);
+        if (i < c_.num_tokens) load_token(x[i], i);
       }
       RouteCounter routes(c_);
       c_.set_epoch(protocol::state_of(c_.a.op).epoch + 1);
@@ -41,8 +41,8 @@ class DispatchSender {
       plan_tokens(first);
     } else {
       c_.ring.init(kRowWarps + 1, 1);
-      for (int rank = c_.place.lane; rank < c_.num_ranks(); rank += kWarpLanes) {
-        c_.at<std::byte*>(c_.map.peers)[rank] = c_.place.machine.peers[rank];
+      if (c_.place.lane < c_.num_ranks()) {
+        c_.at<std::byte*>(c_.map.peers)[c_.place.lane] = c_.place.machine.peers[c_.place.lane];
       }
       c_.set_epoch(protocol::state_of(c_.a.op).epoch + 1);
       if (!begin(false)) return;
@@ -73,12 +73,12 @@ class DispatchSender {
 
   __device__ void load_token(Channels<kUnits>& x, int i) const {
     const int hidden = c_.a.op.map.shape.hidden;
-    load_channels(x, c_.a.x + (c_.tokens.begin + i) * hidden, hidden);
+    load_channels(x, c_.a.x + static_cast<std::int64_t>(c_.first_token + i) * hidden, hidden);
   }
   __device__ Choice load_choice(int i) const {
     Choice choice;
-    const std::int64_t token = c_.tokens.begin + i;
-    if (c_.place.lane >= c_.k() || i >= c_.num_tokens()) return choice;
+    const std::int64_t token = c_.first_token + i;
+    if (c_.place.lane >= c_.k() || i >= c_.num_tokens) return choice;
     const std::int64_t value = c_.a.topk.value(token, c_.place.lane);
     if (c_.a.weights != nullptr) choice.weight = c_.a.weights[token * c_.k() + c_.place.lane];
     if (c_.a.topk.may_be(value)) {
@@ -90,9 +90,10 @@ class DispatchSender {
   }
 
   __device__ void zero_counts() const {
-    const auto counters = static_cast<int>((c_.map.before_messages - c_.map.total_rows) / 4);
-    for (int i = c_.place.thread; i < counters + c_.num_ranks(); i += kRowThreads) {
-      c_.at<std::uint32_t>(c_.map.total_rows)[i] = 0;
+    const int counters = c_.a.topk.num_experts + c_.num_ranks();
+#pragma unroll 1
+    for (int i = c_.place.thread; i < counters; i += kRowThreads) {
+      c_.at<std::uint32_t>(c_.map.rows)[i] = 0;
     }
     if (c_.place.thread == 0) *c_.at<std::uint32_t>(c_.map.failed) = 0;
   }
@@ -102,19 +103,21 @@ class DispatchSender {
   __device__ void post_notices() const {
     const int me = c_.place.rank();
     const layout::BufferMap& map = c_.a.op.map;
+#pragma unroll 1
     for (int step = c_.place.worker; step < c_.num_ranks(); step += c_.place.machine.num_workers) {
-      const int to = (me + step) % c_.num_ranks();
+      const int to = me + step < c_.num_ranks() ? me + step : me + step - c_.num_ranks();
       if (c_.place.active()[to] == 0) continue;
       std::byte* block = c_.peer(to);
+#pragma unroll 1
       for (int i = c_.place.thread; i < c_.num_local() + 2; i += kRowThreads) {
         std::int64_t offset = 0;
         std::uint32_t value = 0;
         if (i < c_.num_local()) {
           offset = map.count_word(c_.depth, me, i);
-          value = c_.at<std::uint32_t>(c_.map.total_rows)[to * c_.num_local() + i];
+          value = c_.at<RouteCount>(c_.map.rows)[to * c_.num_local() + i].all();
         } else if (i == c_.num_local()) {
           offset = map.messages_word(c_.depth, me, 0);
-          value = c_.at<std::uint32_t>(c_.map.total_messages)[to];
+          value = c_.at<RouteCount>(c_.map.row_messages)[to].all();
         } else {
           offset = map.signal_flag(layout::Signal::kDispatch, c_.depth, me, 0);
         }
@@ -125,7 +128,7 @@ class DispatchSender {
   }
 
   __device__ void encode_tokens(Channels<kUnits> (&x)[kAhead]) {
-    const int count = c_.num_tokens();
+    const int count = c_.num_tokens;
     for (int base = 0; base < count; base += kAhead) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
@@ -152,7 +155,7 @@ class DispatchSender {
   }
 
   __device__ void plan_tokens(Choice next) {
-    const int count = c_.num_tokens();
+    const int count = c_.num_tokens;
     for (int i = 0; i < count; ++i) {
       const Choice choice = next;
       next = load_choice(i + 1);
@@ -171,14 +174,14 @@ class DispatchSender {
     Plan plan;
     const int expert = choice.expert;
     const bool exists = expert >= 0;
-    const int rank = exists ? expert / c_.num_local() : -1;
+    const int rank = exists ? c_.rank_of(expert) : -1;
     const unsigned same = lanes_with(expert, c_.k());
     const unsigned together = lanes_with(rank, c_.k());
     const unsigned below = lanes_below(c_.place.lane);
-    auto* rows = c_.at<std::uint32_t>(c_.map.before_rows);
-    auto* messages = c_.at<std::uint32_t>(c_.map.before_messages);
-    const std::uint32_t row = exists ? rows[expert] : 0;
-    const std::uint32_t slot = exists ? messages[rank] : 0;
+    auto* rows = c_.at<RouteCount>(c_.map.rows);
+    auto* messages = c_.at<RouteCount>(c_.map.row_messages);
+    const std::uint32_t row = exists ? rows[expert].before() : 0;
+    const std::uint32_t slot = exists ? messages[rank].before() : 0;
     __syncwarp();
     const bool own = c_.keeps_own && rank == c_.place.rank();
     if (c_.keeps_own && __ballot_sync(kAllLanes, own) == 0 && c_.place.lane == 0) {
@@ -188,8 +191,8 @@ class DispatchSender {
     const bool repeats = (same & below) != 0;
     const bool leads = (together & below) == 0;
     const int named = __popc(together);
-    if (!repeats) rows[expert] = row + 1;
-    if (leads) messages[rank] = slot + 1;
+    if (!repeats) rows[expert].word += RouteCount::of(0, 1);
+    if (leads) messages[rank].word += RouteCount::of(0, 1);
     const int position = __popc(together & below);
     const uint4 placement{
         layout::Placement::pack(expert - rank * c_.num_local(), c_.place.lane, repeats), row,
@@ -205,7 +208,7 @@ class DispatchSender {
     reinterpret_cast<uint4*>(message + c_.shape.placements_at)[position] = placement;
     if (leads) {
       *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
-          static_cast<std::uint32_t>(c_.tokens.begin + i), static_cast<std::uint32_t>(named), 0, 0};
+          static_cast<std::uint32_t>(c_.first_token + i), static_cast<std::uint32_t>(named), 0, 0};
       plan.message = message;
       plan.flag = reinterpret_cast<Word*>(
           c_.peer(rank) + map.arrived_flag(c_.depth, c_.place.rank(), slot));
@@ -216,7 +219,7 @@ class DispatchSender {
   __device__ void send_rows() {
     SentRows sent(c_.epoch);
     const auto bytes = static_cast<std::uint32_t>(c_.shape.payload_bytes());
-    const int count = c_.num_tokens();
+    const int count = c_.num_tokens;
     for (int i = 0; i < count; ++i) {
       c_.ring.await_full();
       Plan plan;

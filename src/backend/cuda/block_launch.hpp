@@ -1,20 +1,17 @@
 // What the launches of the block roles share.
 #pragma once
 
-#include <cstdint>
-
-#include "backend/cuda/block.cuh"
+#include "backend/cuda/block_args.hpp"
+#include "backend/cuda/block_constants.hpp"
 #include "backend/cuda/launch.hpp"
 
 namespace braid::cuda::block {
 
-inline bool is_aligned(const void* address) {
-  return reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
-}
-
+// Not cooperative, which costs a third of a microsecond: budgets keep all blocks of all ranks of a
+// device within its SMs, and what else runs there ends without them.
 inline LaunchShape shape_of(const MachineArgs& machine, std::int64_t shared_bytes,
-                            Residency residency, cudaStream_t stream) {
-  return {machine.num_workers, kBlockThreads, shared_bytes, residency, stream};
+                            cudaStream_t stream) {
+  return {machine.num_workers, kBlockThreads, shared_bytes, Residency::kAny, stream};
 }
 
 inline bool takes_two_units(int hidden) { return hidden > kRowThreads * kUnitChannels; }
