@@ -23,8 +23,10 @@ BRAID_HD inline bool is_active(const OperationArgs& op, int rank) {
   return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset)[rank] != 0;
 }
 BRAID_HD inline int depth_of(const OperationArgs& op, std::uint32_t epoch) {
+  // A GPU divides slowly by what the compiler does not know.
   const auto depth = static_cast<std::uint32_t>(op.map.shape.depth);
-  return static_cast<int>(depth == 2 ? epoch & 1U : epoch % depth);  // a GPU divides slowly
+  if (depth == 3) return static_cast<int>(epoch % 3);
+  return static_cast<int>(depth == 2 ? epoch % 2 : epoch % depth);
 }
 
 // Names the puts of one operation, phase and round towards a destination.
@@ -39,6 +41,18 @@ BRAID_HD inline std::uint32_t epoch_of_send(const OperationArgs& op, std::uint32
   return round > 0 ? recorded_epoch : state_of(op).epoch + 1;
 }
 
+// What the operation before has left unsaid: its depth may be written again. One worker's.
+template <Machine M>
+BRAID_HD void raise_unraised(M& m, const OperationArgs& op) {
+  const std::uint32_t epoch = state_of(op).unraised;
+  if (epoch == 0) return;
+  m.for_threads(op.map.shape.num_ranks, [&](int peer) {
+    if (!is_active(op, peer) || !m.reachable(peer)) return;
+    m.raise(peer, op.map.received_flag(depth_of(op, epoch), m.rank()),
+            layout::make_word(epoch, 0));
+  });
+}
+
 // Before anything of the operation is written: waits until every peer has received what this depth
 // held before, D operations ago. All of the worker's threads call it; after the next sync_worker
 // m.failed() tells whether a peer did not come.
@@ -46,6 +60,7 @@ template <Machine M>
 BRAID_HD void await_depth(M& m, const OperationArgs& op, std::uint32_t epoch, WaitTag tag,
                           std::int64_t* waited_ns) {
   const auto depth = static_cast<std::uint32_t>(op.map.shape.depth);
+  if (tag.round == 0 && m.worker() == 0) raise_unraised(m, op);
   if (tag.round > 0 || epoch <= depth) return;
   // This flag moves on: a late worker may find that the peer has received this operation already.
   m.for_threads(op.map.shape.num_ranks, [&](int peer) {
@@ -87,6 +102,7 @@ BRAID_HD void end_send(M& m, const OperationArgs& op, const SendEnd& end) {
   if (end.round == 0 && m.lane() == 0) {
     *end.recorded_epoch = end.epoch;
     state_of(op).epoch = end.epoch;
+    state_of(op).unraised = 0;
   }
   if (m.failed()) return;
   const std::uint64_t id = operation_id(end.epoch, end.phase, end.round);

@@ -74,7 +74,9 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   shape.max_tokens = options.max_tokens;
   shape.hidden = options.hidden;
   shape.top_k = options.top_k;
-  shape.depth = options.depth;
+  // One more: a rank whose operation was both phases at once says only with its next operation that
+  // it has received (layout::OperationState), and D sends may be ahead of it all the same.
+  shape.depth = options.depth + 1;
   shape.max_rounds = options.max_rounds;
   shape.handle_slots = options.handle_slots;
   shape.per_expert_copies = options.allow_per_expert;

@@ -201,6 +201,11 @@ class SentRows {
   Word word_;
 };
 
+// After it every lane has in hand what it has loaded: a ballot of values that are in registers.
+__device__ inline void await_loads(std::uint32_t mixed) {
+  ptx::keep(__ballot_sync(kAllLanes, mixed == 0x9e3779b9u));
+}
+
 // Which lanes below `count` have this lane's value. (Few lanes are asked for: the GPU's own match
 // takes a turn for each value that there is.)
 __device__ inline unsigned lanes_with(int value, int count) {
@@ -239,6 +244,7 @@ struct BlockPlace {
   __device__ const Word* word(std::int64_t at) const {
     return reinterpret_cast<const Word*>(machine.local + at);
   }
+  // From memory; the contexts keep copies, since the way there is long.
   __device__ const std::uint32_t* active() const {
     return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset);
   }
@@ -286,6 +292,28 @@ struct BlockPlace {
     return __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
   }
 
+  // What the operation before has left unsaid (protocol::raise_unraised). A warp's.
+  __device__ void raise_unraised(std::uint32_t epoch) const {
+    if (epoch != 0 && worker == 0) raise_received(epoch);
+  }
+
+  // Of every warp but the sending one: the state has been read, and what `value` says came from it.
+  __device__ void leave_state(std::uint32_t value) const {
+    await_loads(value);
+    ptx::barrier_cta_arrive(kStateBarrier, kBlockThreads);
+  }
+  // The sending warp's, off the way of everything else: when every block has read the state, the
+  // last one stores what the next kernel is to read. (What this one leaves to be seen by others it
+  // has said by then, or leaves to that kernel.)
+  __device__ void move_state(layout::Phase phase, std::uint32_t epoch, std::uint32_t unraised,
+                             std::uint32_t* recorded_epoch) const {
+    ptx::barrier_cta_sync(kStateBarrier, kBlockThreads);
+    if (!is_last(phase) || lane != 0) return;
+    *recorded_epoch = epoch;
+    protocol::state_of(op).epoch = epoch;
+    protocol::state_of(op).unraised = unraised;
+  }
+
   // A warp of the last block's: tells every active peer that this depth may be written again.
   __device__ void raise_received(std::uint32_t epoch) const {
     const int depth = protocol::depth_of(op, epoch);
@@ -296,10 +324,5 @@ struct BlockPlace {
     }
   }
 };
-
-// After it every lane has in hand what it has loaded: a ballot of values that are in registers.
-__device__ inline void await_loads(std::uint32_t mixed) {
-  ptx::keep(__ballot_sync(kAllLanes, mixed == 0x9e3779b9u));
-}
 
 }  // namespace braid::cuda

@@ -18,9 +18,7 @@ __device__ inline void block_combine_send(const CombineBlockArgs& args, std::byt
   const Homeward first = sender.load_first(all);
   sender.begin();
   sender.template run<kUnits>(all, first);
-  __syncthreads();
-  if (!c.place.sends() || !c.place.is_last(layout::Phase::kCombineSend)) return;
-  c.store_epochs();
+  c.move_state(layout::Phase::kCombineSend, 0);
 }
 
 template <bool kAtExpertRank, int kUnits>
@@ -30,16 +28,19 @@ __device__ inline void block_combine_receive(const CombineBlockArgs& args, std::
   CombineReceiver<kAtExpertRank, kUnits> receiver(c);
   const Share all{worker, args.machine.num_workers};
   const auto first = receiver.load_token(all.first);
+  if (c.place.sends()) c.keep_ranks();
   c.set_epochs(protocol::record_of(c.a.op).combine_epoch,
                protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();
   receiver.run(all, first);
-  receiver.end(false);
+  receiver.end();
+  receiver.raise_received();
 }
 
 // All blocks of all ranks are resident. Rows of the token rank fill the link: few blocks send them,
-// and the others sum what has come.
+// and the others sum what has come. That this rank has received is said by its next operation: to
+// find out which block is the last would be at the end of everything else.
 template <bool kAtExpertRank, int kUnits>
 __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* shared, int worker) {
   CombineContext c(args, shared, worker);
@@ -55,11 +56,12 @@ __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* sh
   Homeward home;
   typename CombineReceiver<kAtExpertRank, kUnits>::Arriving token;
   if (sends) home = sender.load_first(out);
-  if (receives) token = receiver.load_token(in.first);
   sender.begin();
+  if (receives) token = receiver.load_token(in.first);
   if (sends) sender.template run<kUnits>(out, home);
+  c.move_state(layout::Phase::kCombineReceive, c.epoch);
   if (receives) receiver.run(in, token);
-  receiver.end(true);
+  receiver.end();
 }
 
 }  // namespace braid::cuda

@@ -23,7 +23,6 @@ struct Term {
 struct Homeward {
   int source = 0;
   int token = 0;
-  std::uint32_t active = 0;
   Term term;
 };
 
@@ -74,10 +73,17 @@ struct CombineContext {
     depth = protocol::depth_of(a.op, this_epoch);
     dispatched = dispatch_epoch;
   }
-  __device__ void store_epochs() const {
-    if (place.lane != 0) return;
-    protocol::record_of(a.op).combine_epoch = epoch;
-    protocol::state_of(a.op).epoch = epoch;
+  __device__ bool is_active(int rank) const { return at<std::uint32_t>(map.active)[rank] != 0; }
+  // A warp's, before the block is next in step.
+  __device__ void keep_ranks() const {
+    if (place.lane >= num_ranks()) return;
+    at<std::uint32_t>(map.active)[place.lane] = place.active()[place.lane];
+    at<std::byte*>(map.peers)[place.lane] = place.machine.peers[place.lane];
+  }
+  // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
+  __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {
+    if (!place.sends()) return place.leave_state(epoch);
+    place.move_state(phase, epoch, unraised, &protocol::record_of(a.op).combine_epoch);
   }
   __device__ std::uint32_t row_bytes() const { return static_cast<std::uint32_t>(2 * hidden); }
   __device__ const std::uint16_t* expert_row(std::uint32_t row) const {
@@ -108,7 +114,6 @@ struct CombineContext {
     home.source = place.rank() + 1 + step;
     if (home.source >= num_ranks()) home.source -= num_ranks();
     home.token = i - step * a.op.map.shape.max_tokens;
-    home.active = place.active()[home.source];
     home.term = load_term(home.source, home.token);
     return home;
   }

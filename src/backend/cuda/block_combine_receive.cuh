@@ -43,19 +43,19 @@ class CombineReceiver {
     }
   }
 
-  // The sending warp's, when all row warps of the block have read what they read. Every peer came
-  // this far, also one that had nothing for this rank.
-  __device__ void end(bool ends_send) const {
-    if (c_.place.has_rows()) {
-      ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
-      return;
-    }
+  // The sending warp's: every peer came this far, also one that had nothing for this rank.
+  __device__ void end() const {
+    if (c_.place.sends() && c_.place.worker == 0 && !c_.failed()) await_signals();
+  }
+  // Of a kernel that only receives, the sending warp's: when all row warps of all blocks have read
+  // what they read.
+  __device__ void raise_received() const {
+    if (c_.place.has_rows()) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
     if (!c_.place.sends()) return;
-    if (c_.place.worker == 0 && !c_.failed()) await_signals();
     ptx::barrier_cta_sync(kReadBarrier, kReadThreads);
-    if (!c_.place.is_last(layout::Phase::kCombineReceive)) return;
-    if (!c_.failed()) c_.place.raise_received(c_.epoch);
-    if (ends_send) c_.store_epochs();
+    if (c_.place.is_last(layout::Phase::kCombineReceive) && !c_.failed()) {
+      c_.place.raise_received(c_.epoch);
+    }
   }
 
  private:
@@ -63,7 +63,7 @@ class CombineReceiver {
   __device__ bool receive_token(int token, const Arriving& in) {
     const int lane = c_.place.lane;
     const int rank = in.expert >= 0 ? c_.rank_of(in.expert) : -1;
-    const bool counts = in.expert >= 0 && c_.place.active()[rank] != 0;
+    const bool counts = in.expert >= 0 && c_.is_active(rank);
     // One row for each rank, or for each expert that is named: in its first choice's slot.
     const unsigned same = lanes_with(kAtExpertRank ? rank : in.expert, c_.k());
     const int first = lane < c_.k() ? __ffs(same) - 1 : lane;
@@ -133,7 +133,7 @@ class CombineReceiver {
   __device__ void await_signals() const {
 #pragma unroll 1
     for (int source = c_.place.lane; source < c_.num_ranks(); source += kWarpLanes) {
-      if (c_.place.active()[source] == 0) continue;
+      if (!c_.is_active(source)) continue;
       const Word* flag =
           c_.place.word(c_.a.op.map.signal_flag(layout::Signal::kCombine, c_.depth, source, 0));
       c_.note(!c_.place.flags

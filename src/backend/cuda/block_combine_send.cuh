@@ -87,28 +87,28 @@ class CombineSender {
   // is sent to only after that, and so is the signal, which says only that this rank has come this
   // far: each row has a flag of its own.
   __device__ void begin() {
+    const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
+    const std::uint32_t dispatched = protocol::record_of(c_.a.op).dispatch_epoch;
+    std::uint32_t unraised = 0;
     Word depths = 0;
     if (c_.place.sends()) {
+      unraised = protocol::state_of(c_.a.op).unraised;
       depths = c_.place.peek_depths();
       if (c_.place.lane == 0) *c_.at<std::uint32_t>(c_.map.failed) = 0;
       c_.out.init(kRowWarps, 1);
     } else if (c_.place.is_ahead()) {
+      c_.keep_ranks();
       c_.in.init(1, kAtExpertRank ? kRowWarps : 1);
     }
-    const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
-    const std::uint32_t dispatched = protocol::record_of(c_.a.op).dispatch_epoch;
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
     if (!c_.place.sends()) return;
-#pragma unroll 1
-    for (int rank = c_.place.lane; rank < c_.num_ranks(); rank += kWarpLanes) {
-      c_.at<std::byte*>(c_.map.peers)[rank] = c_.place.machine.peers[rank];
-    }
     c_.may_send = !c_.place.await_depth(depths, c_.epoch, {machine::Operation::kCombineSend},
                                         c_.a.waited_ns);
     c_.note(!c_.may_send);
     __syncwarp();
     if (c_.place.worker == 0 && c_.may_send) post_signals();
+    c_.place.raise_unraised(unraised);
   }
 
   template <int kUnits>
@@ -137,7 +137,7 @@ class CombineSender {
   __device__ void post_signals() const {
 #pragma unroll 1
     for (int to = c_.place.lane; to < c_.num_ranks(); to += kWarpLanes) {
-      if (c_.place.active()[to] == 0) continue;
+      if (!c_.is_active(to)) continue;
       const std::int64_t signal =
           c_.a.op.map.signal_flag(layout::Signal::kCombine, c_.depth, c_.place.rank(), 0);
       ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(c_.peer(to) + signal),
@@ -156,7 +156,7 @@ class CombineSender {
       next = c_.load_home((i + share.step) / kParts);
       unsigned rows = c_.named(home.term);
       if (!kAtExpertRank) rows = rows_of_part(home.term, rows, i % kParts);
-      if (rows != 0 && home.active != 0) f(home, rows);
+      if (rows != 0 && c_.is_active(home.source)) f(home, rows);
     }
   }
 

@@ -15,32 +15,31 @@ __device__ inline void block_dispatch_send(const DispatchBlockArgs& args, std::b
                                            int worker) {
   DispatchContext c(args, shared, worker);
   DispatchSender<kFp8, kUnits>(c).run();
-  __syncthreads();
-  if (!c.place.sends() || !c.place.is_last(layout::Phase::kDispatchSend)) return;
-  c.store_epochs();
+  c.move_state(layout::Phase::kDispatchSend, 0);
 }
 
 __device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std::byte* shared,
                                               int worker) {
   DispatchContext c(args, shared, worker);
+  if (c.place.sends()) c.keep_ranks();
   c.set_epoch(protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();
   DispatchReceiver receiver(c);
   receiver.run();
-  receiver.end(false);
+  receiver.end();
 }
 
-// All blocks of all ranks are resident.
+// All blocks of all ranks are resident. That this rank has received is said by its next operation:
+// to find out which block is the last would be at the end of everything else.
 template <bool kFp8, int kUnits>
 __device__ inline void block_dispatch(const DispatchBlockArgs& args, std::byte* shared,
                                       int worker) {
   DispatchContext c(args, shared, worker);
   c.keeps_own = args.tokens.most() <= kRingRows;
   DispatchSender<kFp8, kUnits>(c).run();
-  DispatchReceiver receiver(c);
-  receiver.run();
-  receiver.end(true);
+  c.move_state(layout::Phase::kDispatchReceive, c.epoch);
+  DispatchReceiver(c).run();
 }
 
 }  // namespace braid::cuda

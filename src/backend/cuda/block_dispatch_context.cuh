@@ -54,10 +54,17 @@ struct DispatchContext {
     epoch = this_epoch;
     depth = protocol::depth_of(a.op, this_epoch);
   }
-  __device__ void store_epochs() const {
-    if (place.lane != 0) return;
-    protocol::record_of(a.op).dispatch_epoch = epoch;
-    protocol::state_of(a.op).epoch = epoch;
+  __device__ bool is_active(int rank) const { return at<std::uint32_t>(map.active)[rank] != 0; }
+  // A warp's, before the block is next in step.
+  __device__ void keep_ranks() const {
+    if (place.lane >= num_ranks()) return;
+    at<std::uint32_t>(map.active)[place.lane] = place.active()[place.lane];
+    at<std::byte*>(map.peers)[place.lane] = place.machine.peers[place.lane];
+  }
+  // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
+  __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {
+    if (!place.sends()) return place.leave_state(epoch);
+    place.move_state(phase, epoch, unraised, &protocol::record_of(a.op).dispatch_epoch);
   }
 };
 

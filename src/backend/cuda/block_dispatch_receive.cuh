@@ -27,13 +27,14 @@ class DispatchReceiver {
     place_messages();
   }
 
-  // The sending warp's, when all row warps of the block have read what they read.
-  __device__ void end(bool ends_send) const {
+  // Of a kernel that only receives, the sending warp's: when all row warps of all blocks have read
+  // what they read.
+  __device__ void end() const {
     if (!c_.place.sends()) return;
     ptx::barrier_cta_sync(kReadBarrier, kReadThreads);
-    if (!c_.place.is_last(layout::Phase::kDispatchReceive)) return;
-    if (!c_.failed()) c_.place.raise_received(c_.epoch);
-    if (ends_send) c_.store_epochs();
+    if (c_.place.is_last(layout::Phase::kDispatchReceive) && !c_.failed()) {
+      c_.place.raise_received(c_.epoch);
+    }
   }
 
  private:
@@ -46,7 +47,7 @@ class DispatchReceiver {
       const auto source = static_cast<int>(c_.args.notice_words.quotient(static_cast<std::uint32_t>(i)));
       const int word = i - source * words;
       std::uint32_t value = 0;
-      if (c_.place.active()[source] != 0) {
+      if (c_.is_active(source)) {
         const std::int64_t offset = word < c_.num_local()
                                         ? c_.a.op.map.count_word(c_.depth, source, word)
                                         : c_.a.op.map.messages_word(c_.depth, source, 0);

@@ -17,35 +17,33 @@ class DispatchSender {
   // All of the send but its end. What takes longest comes first: rows, routes, epoch and flags are
   // on their way together.
   __device__ void run() {
+    const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
     if (c_.place.has_rows()) {
+      RouteCounter routes(c_);
       Channels<kUnits> x[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (i < c_.num_tokens) load_token(x[i], i);
       }
-      RouteCounter routes(c_);
-      c_.set_epoch(protocol::state_of(c_.a.op).epoch + 1);
       zero_counts();
       ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
       routes.run();
-      if (!begin(false)) return;
+      if (!begin(newest, false)) return;
       post_notices();
       encode_tokens(x);
     } else if (c_.place.is_ahead()) {
       const Choice first = load_choice(0);
       const Word depths = c_.place.peek_depths();
-      c_.set_epoch(protocol::state_of(c_.a.op).epoch + 1);
       const bool missed = c_.place.await_depth(
-          depths, c_.epoch, {machine::Operation::kDispatchSend}, c_.a.waited_ns);
-      if (!begin(missed)) return;
+          depths, newest + 1, {machine::Operation::kDispatchSend}, c_.a.waited_ns);
+      if (!begin(newest, missed)) return;
       plan_tokens(first);
     } else {
+      const std::uint32_t unraised = protocol::state_of(c_.a.op).unraised;
+      c_.keep_ranks();
       c_.ring.init(kRowWarps + 1, 1);
-      if (c_.place.lane < c_.num_ranks()) {
-        c_.at<std::byte*>(c_.map.peers)[c_.place.lane] = c_.place.machine.peers[c_.place.lane];
-      }
-      c_.set_epoch(protocol::state_of(c_.a.op).epoch + 1);
-      if (!begin(false)) return;
+      if (!begin(newest, false)) return;
+      c_.place.raise_unraised(unraised);
       send_rows();
     }
   }
@@ -65,7 +63,8 @@ class DispatchSender {
   };
 
   // Counts are complete, and the depth is free at every peer: then the block may write.
-  __device__ bool begin(bool missed) const {
+  __device__ bool begin(std::uint32_t newest, bool missed) const {
+    c_.set_epoch(newest + 1);
     if (__syncthreads_or(static_cast<int>(missed)) == 0) return true;
     c_.note(true);
     return false;
@@ -106,7 +105,7 @@ class DispatchSender {
 #pragma unroll 1
     for (int step = c_.place.worker; step < c_.num_ranks(); step += c_.place.machine.num_workers) {
       const int to = me + step < c_.num_ranks() ? me + step : me + step - c_.num_ranks();
-      if (c_.place.active()[to] == 0) continue;
+      if (!c_.is_active(to)) continue;
       std::byte* block = c_.peer(to);
 #pragma unroll 1
       for (int i = c_.place.thread; i < c_.num_local() + 2; i += kRowThreads) {
@@ -202,7 +201,7 @@ class DispatchSender {
       if (leads) c_.at<std::uint32_t>(c_.map.own_counts)[i] = named;
       return plan;
     }
-    if (c_.place.active()[rank] == 0) return plan;
+    if (!c_.is_active(rank)) return plan;
     const layout::BufferMap& map = c_.a.op.map;
     std::byte* message = c_.peer(rank) + map.message(c_.depth, c_.place.rank(), slot);
     reinterpret_cast<uint4*>(message + c_.shape.placements_at)[position] = placement;
