@@ -61,6 +61,13 @@ bool takes(const protocol::CombineArgs& args) {
          is_aligned(args.out) && shared_bytes(args) <= kSharedLimit;
 }
 
+void load_combine() {
+  for (const Kernels& kernels : {kSends, kReceives, kBoths}) {
+    for (const Kernel kernel : kernels.expert_rank) load(kernel);
+    for (const Kernel kernel : kernels.token_rank) load(kernel);
+  }
+}
+
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {
   launch_kernel(kSends.of(args.combine), args, Residency::kAny, stream);
 }

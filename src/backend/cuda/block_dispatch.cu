@@ -60,6 +60,14 @@ bool takes(const protocol::DispatchArgs& args) {
          is_aligned(args.out_x) && shared_bytes(args) <= kSharedLimit;
 }
 
+void load_dispatch() {
+  for (const Kernels& kernels : {kSends, kBoths}) {
+    for (const Kernel kernel : kernels.fp8) load(kernel);
+    for (const Kernel kernel : kernels.bf16) load(kernel);
+  }
+  load(receive_kernel);
+}
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {
   launch_kernel(kSends.of(args.dispatch), args, Residency::kAny, stream);
 }

@@ -50,6 +50,10 @@ protocol::Budget budget_of(const EngineSetup& setup) {
 CudaEngine::CudaEngine(EngineSetup setup, protocol::EngineOwner& owner)
     : setup_(std::move(setup)), owner_(owner), budget_(budget_of(setup_)) {
   CudaDevice& device = *setup_.device;
+  {
+    const DeviceGuard guard(device.index());
+    load_kernels();
+  }
   local_ = device.allocate(static_cast<std::size_t>(setup_.local_map.total_bytes));
   const std::vector<std::uint32_t> active(setup_.memory.peers.size(), 1);
   device.copy_in(local() + setup_.local_map.active.offset, active.data(),
