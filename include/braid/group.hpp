@@ -77,7 +77,8 @@ class Group {
   // Collective: every rank's text, by rank.
   std::vector<std::string> all_gather(const std::string& mine);
 
-  // Throws what a failed operation on this group failed with, if one did. Not collective.
+  // Throws what a failed operation on this group failed with, if one did; and once, what operations
+  // met in their input on a GPU (buffer.hpp). Not collective.
   void check() const;
 
   detail::GroupBackend& backend() const { return *backend_; }

@@ -76,6 +76,10 @@ class Engine {
   // What an operation has failed with, once one did.
   virtual std::optional<Failure> failure() const = 0;
 
+  // The first top-k value that names no expert of those that operations met since the last one was
+  // taken, where the host does not see the tables.
+  virtual std::optional<machine::BadChoiceRecord> take_bad_choice() { return std::nullopt; }
+
   virtual Traffic dispatch_traffic() const = 0;
   virtual Traffic combine_traffic() const = 0;
 };

@@ -180,6 +180,7 @@ Handle Buffer::dispatch(const DispatchInput& input, const DispatchOutput& output
 Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& output,
                               const DispatchOptions& options) {
   state_->throw_if_failed();
+  state_->throw_bad_input();
   const auto args = runtime::checked_dispatch(*state_, input, output, options);
   state_->engine->check(args);
   const auto handle = std::make_shared<HandleState>(state_);
@@ -264,6 +265,7 @@ void Buffer::combine(const Handle& handle, const CombineInput& input, const Comb
 void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
                            const CombineOutput& output, const CombineOptions& options) {
   state_->throw_if_failed();
+  state_->throw_bad_input();
   HandleState& h = state_of(handle, state_);
   if (h.combining) {
     fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",

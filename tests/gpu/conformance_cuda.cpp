@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backend/cuda/device.hpp"
+#include "backend/cuda/stream.hpp"
 #include "conformance/suites.hpp"
 #include "gpu/device_io.hpp"
 
@@ -54,6 +55,11 @@ struct OwnStream {
   OwnStream& operator=(const OwnStream&) = delete;
   cudaStream_t stream = nullptr;
 };
+
+// As Stream::synchronize, without what Braid has to say.
+void await(const Stream& stream) {
+  check_cuda(cudaStreamSynchronize(static_cast<cuda::CudaStream&>(*stream.backend()).stream()));
+}
 
 class Cuda : public ::testing::TestWithParam<std::tuple<int, Spread>> {
  protected:
@@ -248,6 +254,93 @@ TEST(CudaRefused, WhatTheHostCanSee) {
     enqueue_pair(buffer, device_io, stream);
     stream.synchronize();
     require_home(device_io, "after refusals");
+  }));
+}
+
+// Where a bad top-k value may be heard of.
+class CudaBadChoice : public ::testing::Test {
+ protected:
+  // Rank 0 is told of one by `hears`, which is given what throws; then all of it once more.
+  using Hears = std::function<std::string(Buffer&, DeviceIo&, Stream&)>;
+  static void expect_heard(const Hears& hears) {
+    const Ranks ranks = cuda_ranks(2);
+    expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+      RankMemory memory(group);
+      Stream stream = group.make_stream();
+      Buffer buffer(group, small_options(ranks.topology));
+      DeviceIo io(memory, ranks.topology);
+      for (const int value : {999, -7}) {
+        if (group.rank() == 0) io.set_choice(1, value);
+        enqueue_pair(buffer, io, stream);
+        if (group.rank() == 0) {
+          EXPECT_EQ(hears(buffer, io, stream), "dispatch: topk_idx of token 0, choice 1 is " +
+                                                   std::to_string(value) + ", but must be -1 to 7");
+        }
+        // Once.
+        stream.synchronize();
+        group.check();
+        if (group.rank() == 0) io.set_choice(1, 1);
+        io.set_x(1);
+        enqueue_pair(buffer, io, stream);
+        stream.synchronize();
+        require_home(io, "after a bad value");
+      }
+    }));
+  }
+  static std::string refused(const std::function<void()>& call) {
+    return error_of(call, ErrorCode::kInvalidArgument);
+  }
+};
+
+TEST_F(CudaBadChoice, BySynchronize) {
+  expect_heard(
+      [](Buffer&, DeviceIo&, Stream& stream) { return refused([&] { stream.synchronize(); }); });
+}
+
+TEST_F(CudaBadChoice, ByAnEvent) {
+  expect_heard([](Buffer&, DeviceIo&, Stream& stream) {
+    const Event event = stream.record();
+    return refused([&] { event.wait(); });
+  });
+}
+
+TEST_F(CudaBadChoice, ByTheGroupsCheck) {
+  expect_heard([](Buffer& buffer, DeviceIo&, Stream& stream) {
+    await(stream);
+    return refused([&] { buffer.group().check(); });
+  });
+}
+
+TEST_F(CudaBadChoice, ByTheNextDispatchBeforeItBegins) {
+  expect_heard([](Buffer& buffer, DeviceIo& io, Stream& stream) {
+    await(stream);
+    return refused([&] { buffer.dispatch(io.io.input, io.io.output, io.io.options, stream); });
+  });
+}
+
+TEST(CudaBadChoices, AreNotThrownFromTheMiddleOfAnOperation) {
+  const Ranks ranks = cuda_ranks(2);
+  expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    Stream stream = group.make_stream();
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo device_io(memory, ranks.topology);
+    Io& io = device_io.io;
+    device_io.set_choice(0, 8);  // one more than there are
+    const Handle handle = buffer.dispatch_begin(io.input, io.output, io.options);
+    buffer.dispatch_send(handle, 0, stream);
+    await(stream);
+    group.barrier();
+    buffer.dispatch_receive(handle, 0, stream);
+    const auto begin = [&] {
+      buffer.combine_begin(handle, io.combine_input, io.combine_output, io.combine_options);
+    };
+    EXPECT_EQ(error_of(begin, ErrorCode::kInvalidArgument),
+              "dispatch: topk_idx of token 0, choice 0 is 8, but must be -1 to 7");
+    begin();
+    buffer.combine_send(handle, 0, stream);
+    buffer.combine_receive(handle, stream);
+    stream.synchronize();
   }));
 }
 

@@ -37,6 +37,11 @@ class DeviceIo {
     x_.upload();
     out_.upload();
   }
+  // Of the one token.
+  void set_choice(int choice, int expert) {
+    idx_.host[static_cast<std::size_t>(choice)] = expert;
+    idx_.upload();
+  }
   // "" where (0.5 + 0.25) * x came home.
   std::string check() {
     out_.download();

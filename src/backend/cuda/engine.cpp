@@ -188,6 +188,20 @@ std::optional<protocol::Failure> CudaEngine::failure() const {
   return failure_;
 }
 
+std::optional<machine::BadChoiceRecord> CudaEngine::take_bad_choice() {
+  auto& record = reinterpret_cast<TimeoutRecord*>(timeout_.get())->bad_choice;
+  const std::atomic_ref<std::uint32_t> state(record.state);
+  if (state.load(std::memory_order_acquire) != 2) return std::nullopt;
+  const std::lock_guard lock(failure_mutex_);
+  if (state.load(std::memory_order_acquire) != 2) return std::nullopt;
+  const machine::BadChoiceRecord taken = record;
+  state.store(0, std::memory_order_relaxed);
+  // Last: a kernel that sees it may write the record again.
+  const std::atomic_ref<std::uint32_t> times_read(record.times_read);
+  times_read.store(taken.times_read + 1, std::memory_order_release);
+  return taken;
+}
+
 // The record doesn't say whether this rank's own wait ended or a peer's report was heard; the line
 // that a peer has written does. Where both are there they say the same.
 protocol::Failure CudaEngine::read_failure() const {

@@ -56,6 +56,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   Event dispatch(const protocol::Launch& launch, const protocol::DispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
+  std::optional<machine::BadChoiceRecord> take_bad_choice() override;
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;
 
