@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -220,6 +221,40 @@ TEST(CudaFails, ARankThatStopsBeforeCombineIsNamed) {
   for (const std::size_t rank : {0U, 2U}) {
     EXPECT_THAT(failures[rank], HasSubstr("rank 1 did not answer"));
     EXPECT_THAT(failures[rank], HasSubstr("combine"));
+  }
+}
+
+// A capture that was made invalid refuses every launch.
+TEST(CudaFails, ALaunchThatIsRefusedEndsThePeersAtOnce) {
+  const Ranks ranks = cuda_ranks(3, Spread::kOneDevice, 20000);
+  const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    const OwnStream own(group.device());
+    Stream stream = Stream::from_cuda(own.stream, group.device());
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo io(memory, ranks.topology);
+    if (group.rank() == 1) {
+      check_cuda(cudaStreamBeginCapture(own.stream, cudaStreamCaptureModeRelaxed));
+      EXPECT_NE(cudaStreamSynchronize(own.stream), cudaSuccess);
+      try {
+        enqueue_pair(buffer, io, stream);
+      } catch (const Error&) {
+        cudaGraph_t graph = nullptr;
+        EXPECT_NE(cudaStreamEndCapture(own.stream, &graph), cudaSuccess);
+        cudaGetLastError();
+        throw;
+      }
+      return;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
+    EXPECT_THROW(stream.synchronize(), Error);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+    stream.synchronize();
+  });
+  EXPECT_THAT(failures[1], HasSubstr("captur"));
+  for (const std::size_t rank : {0U, 2U}) {
+    EXPECT_THAT(failures[rank], HasSubstr("rank 1 reported that its own operations failed"));
   }
 }
 

@@ -125,7 +125,29 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
     return done;
   } catch (...) {
     owner_.fail(std::current_exception());
+    tell_peers();
     throw;
+  }
+}
+
+// This rank can't go on, and its peers are not to wait for it: the line that a kernel would write
+// when it gives up. The flag comes last, by a copy of its own. Where the device is lost too, the
+// peers have their deadline.
+void CudaEngine::tell_peers() const {
+  layout::AbortRecord record;
+  record.culprit = setup_.rank;
+  record.raised = static_cast<layout::Word>(setup_.rank) + 1;
+  constexpr std::size_t kFlag = sizeof(record.raised);
+  const auto* bytes = reinterpret_cast<const std::byte*>(&record);
+  for (std::size_t peer = 0; peer < setup_.memory.peers.size(); ++peer) {
+    if (static_cast<int>(peer) == setup_.rank) continue;
+    std::byte* line = setup_.memory.peers[peer] + setup_.map.abort_record(setup_.rank);
+    try {
+      setup_.device->copy_in(line + kFlag, bytes + kFlag, sizeof(record) - kFlag);
+      setup_.device->copy_in(line, bytes, kFlag);
+    } catch (const Error&) {
+      return;
+    }
   }
 }
 

@@ -66,6 +66,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   CombineKernelArgs with(const protocol::CombineArgs& args, int workers, int round) const;
   template <class Start>
   Event enqueue(const protocol::Launch& launch, Start start);
+  void tell_peers() const;
   void remember(const CudaStream& stream, const Event& event);
   protocol::Failure read_failure() const;
 
