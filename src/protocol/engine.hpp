@@ -65,6 +65,7 @@ class Engine {
   // Throws kInvalidArgument for an operation that can't run here, before anything of it is sent.
   virtual void check(const DispatchArgs&) const {}
   virtual void check(const CombineArgs&) const {}
+  virtual void check(const detail::StreamBackend&) const {}  // of the engine's backend
 
   virtual Event dispatch_send(const Launch& launch, const DispatchArgs& args, int round) = 0;
   virtual Event dispatch_receive(const Launch& launch, const DispatchArgs& args, int round) = 0;

@@ -80,6 +80,7 @@ void check_stream(const Stream& stream, BufferState& buffer) {
       "the stream is of backend {}, but the buffer's group is of {}; Group::make_stream() makes "
       "one",
       to_string(stream.backend()->kind()), to_string(here));
+  buffer.engine->check(*stream.backend());
 }
 
 // A combine's round takes rows that dispatch has received: those of its experts; at the expert rank

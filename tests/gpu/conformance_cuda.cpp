@@ -280,6 +280,11 @@ TEST(CudaRefused, WhatTheHostCanSee) {
     host_input.topk_idx.data = on_host.input.topk_idx.data;
     EXPECT_THAT(refused([&] { buffer.dispatch_begin(host_input, io.output, io.options); }),
                 HasSubstr("topk_idx is at"));
+    if (cuda::num_devices() > 1) {
+      Stream far = Stream::cuda(1);
+      EXPECT_THAT(refused([&] { buffer.dispatch(io.input, io.output, io.options, far); }),
+                  HasSubstr("the stream is of CUDA device 1, but rank 0 computes on device 0"));
+    }
     Stream stream = group.make_stream();
     EXPECT_THAT(refused([&] { stream.wait(cpu.record()); }), HasSubstr("of a CPU stream"));
     EXPECT_THAT(refused([&] { cpu.wait(stream.record()); }), HasSubstr("of a CUDA stream"));

@@ -322,7 +322,7 @@ TEST_P(Together, LeaveWhatTheCpuMachineLeaves) {
   const auto& [roles, num_ranks, which] = GetParam();
   const CaseShape shape = small_shape(num_ranks, which);
   constexpr std::int64_t kPatienceNs = 60'000'000'000;  // under a sanitizer
-  GpuRanks ranks(shape, 4, kPatienceNs);  // of four workers one sends rows home
+  GpuRanks ranks(shape, 4, kPatienceNs);                // of four workers one sends rows home
   for (std::uint32_t epoch = 0; epoch < kEpochs && !HasFatalFailure(); ++epoch) {
     CaseShape now = shape;
     now.seed += epoch;

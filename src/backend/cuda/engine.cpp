@@ -75,6 +75,12 @@ CudaEngine::~CudaEngine() {
 
 void CudaEngine::check(const DispatchArgs& args) const { shared_map_of(args); }
 void CudaEngine::check(const CombineArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const braid::detail::StreamBackend& stream) const {
+  const int device = static_cast<const CudaStream&>(stream).device();
+  require(device == setup_.device->index(),
+          "the stream is of CUDA device {}, but rank {} computes on device {}", device, setup_.rank,
+          setup_.device->index());
+}
 
 MachineArgs CudaEngine::machine(int workers) const {
   MachineArgs args;
@@ -108,9 +114,6 @@ CombineKernelArgs CudaEngine::with(const CombineArgs& args, int workers, int rou
 template <class Start>
 Event CudaEngine::enqueue(const Launch& launch, Start start) {
   auto& stream = static_cast<CudaStream&>(launch.stream);
-  require(stream.device() == setup_.device->index(),
-          "the stream is of CUDA device {}, but rank {} computes on device {}", stream.device(),
-          setup_.rank, setup_.device->index());
   const DeviceGuard guard(stream.device());
   stream.watch(owner_.weak_from_this());
   LaunchOrder& launches = setup_.device->launches();

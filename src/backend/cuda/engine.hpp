@@ -45,6 +45,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   const protocol::Budget& budget() const override { return budget_; }
   void check(const protocol::DispatchArgs& args) const override;
   void check(const protocol::CombineArgs& args) const override;
+  void check(const braid::detail::StreamBackend& stream) const override;
   Event dispatch_send(const protocol::Launch& launch, const protocol::DispatchArgs& args,
                       int round) override;
   Event dispatch_receive(const protocol::Launch& launch, const protocol::DispatchArgs& args,
