@@ -29,12 +29,16 @@
 // memory included, streams are of Group::make_stream() or Stream::from_cuda, and nothing waits on
 // the host. A failure inside a kernel, above all a peer that did not answer in time, is thrown by
 // the next call on the buffer, by the synchronize() of a stream that it ran on, by Event::wait, and
-// by Group::check. Values of topk_idx are not looked at by the host. Ranks that share a device
-// share its SMs in equal parts, and each runs its own operations one at a time in the order of its
-// calls, across streams: an operation must not need work that the caller enqueues on another stream
-// later. A rank that has its device to itself runs operations beside each other where the caller's
-// streams do; their budgets together are then to be at most the device's SMs. A buffer is dropped
-// where no peer still waits for this rank's next call.
+// by Group::check. The host does not look at the values of topk_idx. One that names no expert
+// counts as -1, and its operation goes on. The first is thrown once, as kInvalidArgument with
+// token, choice and value, in the same places, but of the buffer's calls only by dispatch_begin and
+// combine_begin (or dispatch and combine): that call has done nothing, and is to be made again,
+// since the peers count on it. Buffer and group live on.
+// Ranks that share a device share its SMs in equal parts, and each runs its own operations one at a
+// time in the order of its calls, across streams: an operation must not need work that the caller
+// enqueues on another stream later. A rank that has its device to itself runs operations beside
+// each other where the caller's streams do; their budgets together are then to be at most the
+// device's SMs. A buffer is dropped where no peer still waits for this rank's next call.
 //
 // Graphs. The phases of whole operations can be captured (begin, all sends and all receives within
 // one capture; a dispatch, its combine, or both) and the graph launched again and again, mixed with
@@ -135,8 +139,8 @@ struct DispatchOptions {
   DispatchFormat format = DispatchFormat::kFp8;
   FanOut fan_out = FanOut::kAuto;
   ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of the FP8 formats' scales in the output
-  int num_rounds = 1;    // G; divides Le
-  int send_workers = 0;  // the SM budget of a send; 0: the buffer's
+  int num_rounds = 1;                                 // G; divides Le
+  int send_workers = 0;                               // the SM budget of a send; 0: the buffer's
   int receive_workers = 0;
 };
 

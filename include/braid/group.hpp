@@ -58,7 +58,11 @@ class Group {
   // already, is refused by name on both sides (kInvalidArgument). A process that forks must exec:
   // the others can't see the end of a rank while a fork of it lives.
   // All ranks are on one host and share memory by passed file descriptors: nothing has a name in a
-  // file system, so a killed process leaves nothing behind.
+  // file system, so a killed process leaves nothing behind. With kCuda each rank has a GPU of its
+  // own, and libnccl (BRAID_NCCL_LIBRARY, else the loaded one, else libnccl.so.2) maps their memory
+  // when a Buffer is made: that throws kMissing where libnccl is missing, of another version than
+  // this build's headers, or finds no access between the GPUs, and kInvalidArgument for two ranks
+  // on one GPU.
   static Group connect(int rank, const Topology& topology, const std::string& address, int port,
                        const GroupOptions& options = {});
 
@@ -77,7 +81,8 @@ class Group {
   // Collective: every rank's text, by rank.
   std::vector<std::string> all_gather(const std::string& mine);
 
-  // Throws what a failed operation on this group failed with, if one did. Not collective.
+  // Throws what a failed operation on this group failed with, if one did; and once, what operations
+  // met in their input on a GPU (buffer.hpp). Not collective.
   void check() const;
 
   detail::GroupBackend& backend() const { return *backend_; }

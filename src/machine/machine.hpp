@@ -64,12 +64,13 @@ enum class TimeoutPolicy : std::int32_t { kFail, kMask };
 
 // The first value of a top-k table that is neither -1 nor an expert, where the host could not read
 // the table. It counted as -1 and its operation went on, so it is no failure and has a record of
-// its own. `state` as below.
+// its own. `state` as below; 0 again once the record was read, for the next one.
 struct BadChoiceRecord {
   std::uint32_t state = 0;
   std::int32_t choice = 0;
   std::int64_t token = 0;
   std::int64_t value = 0;
+  std::uint32_t times_read = 0;
 };
 
 // The first timeout of a rank's operations. `state` is 0, 1 while it is being written, then 2.

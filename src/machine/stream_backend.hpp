@@ -26,6 +26,9 @@ class FailureSource : public std::enable_shared_from_this<FailureSource> {
   virtual ~FailureSource() = default;
   // Throws what its own operations failed with, once they did.
   virtual void throw_failure() = 0;
+  // Throws, once, what its operations met in their input and went on after. Not for calls that
+  // peers wait for.
+  virtual void throw_bad_input() {}
 };
 
 // An operation as a CPU stream runs it: called once for each worker, all at the same time, each

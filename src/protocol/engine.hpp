@@ -65,6 +65,7 @@ class Engine {
   // Throws kInvalidArgument for an operation that can't run here, before anything of it is sent.
   virtual void check(const DispatchArgs&) const {}
   virtual void check(const CombineArgs&) const {}
+  virtual void check(const detail::StreamBackend&) const {}  // of the engine's backend
 
   virtual Event dispatch_send(const Launch& launch, const DispatchArgs& args, int round) = 0;
   virtual Event dispatch_receive(const Launch& launch, const DispatchArgs& args, int round) = 0;
@@ -75,6 +76,10 @@ class Engine {
 
   // What an operation has failed with, once one did.
   virtual std::optional<Failure> failure() const = 0;
+
+  // The first top-k value that names no expert of those that operations met since the last one was
+  // taken, where the host does not see the tables.
+  virtual std::optional<machine::BadChoiceRecord> take_bad_choice() { return std::nullopt; }
 
   virtual Traffic dispatch_traffic() const = 0;
   virtual Traffic combine_traffic() const = 0;

@@ -12,6 +12,12 @@ __device__ inline std::uint64_t ld_acquire_sys_u64(const std::uint64_t* word) {
   return value;
 }
 
+__device__ inline std::uint32_t ld_acquire_sys_u32(const std::uint32_t* word) {
+  std::uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
 __device__ inline std::uint32_t ld_relaxed_gpu_u32(const std::uint32_t* word) {
   std::uint32_t value;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
@@ -54,6 +60,18 @@ __device__ inline std::uint32_t atom_exch_relaxed_gpu_u32(std::uint32_t* word,
   return before;
 }
 
+// Stores the value where the word is the expected one.
+__device__ inline std::uint32_t atom_cas_relaxed_gpu_u32(std::uint32_t* word,
+                                                         std::uint32_t expected,
+                                                         std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.cas.relaxed.gpu.global.b32 %0, [%1], %2, %3;"
+               : "=r"(before)
+               : "l"(word), "r"(expected), "r"(value)
+               : "memory");
+  return before;
+}
+
 __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_t value) {
   asm volatile("red.add.relaxed.gpu.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }
@@ -62,8 +80,8 @@ __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_
 // relaxed at system scope afterwards: one fence for several flags.
 __device__ inline void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
-// A barrier of `threads` threads of the block, of its sixteen. Who arrives does not wait; what it did
-// before is seen by those who sync.
+// A barrier of `threads` threads of the block, of its sixteen. Who arrives does not wait; what it
+// did before is seen by those who sync.
 __device__ inline void barrier_cta_arrive(int barrier, int threads) {
   asm volatile("barrier.cta.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }

@@ -80,6 +80,7 @@ void check_stream(const Stream& stream, BufferState& buffer) {
       "the stream is of backend {}, but the buffer's group is of {}; Group::make_stream() makes "
       "one",
       to_string(stream.backend()->kind()), to_string(here));
+  buffer.engine->check(*stream.backend());
 }
 
 // A combine's round takes rows that dispatch has received: those of its experts; at the expert rank
@@ -180,6 +181,7 @@ Handle Buffer::dispatch(const DispatchInput& input, const DispatchOutput& output
 Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& output,
                               const DispatchOptions& options) {
   state_->throw_if_failed();
+  state_->throw_bad_input();
   const auto args = runtime::checked_dispatch(*state_, input, output, options);
   state_->engine->check(args);
   const auto handle = std::make_shared<HandleState>(state_);
@@ -264,6 +266,7 @@ void Buffer::combine(const Handle& handle, const CombineInput& input, const Comb
 void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
                            const CombineOutput& output, const CombineOptions& options) {
   state_->throw_if_failed();
+  state_->throw_bad_input();
   HandleState& h = state_of(handle, state_);
   if (h.combining) {
     fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "machine/bad_choice.hpp"
 #include "runtime/devices.hpp"
 #include "runtime/group_backend.hpp"
 
@@ -94,10 +95,17 @@ void BufferState::note_received(const std::string& name) {
 
 void BufferState::throw_if_failed() {
   throw_failure();
-  group.check();
+  group.backend().check();
 }
 
 void BufferState::fail(std::exception_ptr failure) { group.backend().fail(std::move(failure)); }
+
+void BufferState::throw_bad_input() {
+  const auto bad = engine->take_bad_choice();
+  if (!bad) return;
+  braid::fail(ErrorCode::kInvalidArgument, "dispatch: {}",
+              machine::sentence_of(*bad, options.num_experts));
+}
 
 void BufferState::throw_failure() {
   const std::optional<protocol::Failure> failed = engine->failure();

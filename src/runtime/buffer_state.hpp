@@ -59,6 +59,7 @@ struct BufferState final : protocol::EngineOwner {
   // 0 becomes the buffer's default.
   void choose_workers(int& send, int& receive) const;
   void throw_failure() override;
+  void throw_bad_input() override;
   void throw_if_failed() override;
   void fail(std::exception_ptr failure) override;
 };

@@ -11,6 +11,7 @@
 #if defined(BRAID_HAS_CUDA)
 #include "backend/cuda/device.hpp"
 #include "backend/cuda/engine.hpp"
+#include "backend/cuda/nccl_windows.hpp"
 #include "backend/cuda/stream.hpp"
 #endif
 
@@ -68,6 +69,30 @@ std::unique_ptr<protocol::Engine> make_cuda_engine(BufferState& buffer) {
   return std::make_unique<cuda::CudaEngine>(std::move(setup), buffer);
 }
 
+SymmetricMemory allocate_for_one(GroupBackend& group, std::size_t bytes) {
+  SymmetricMemory memory;
+  memory.bytes = bytes;
+  memory.mapping = group.device().allocate(bytes);
+  memory.local = static_cast<std::byte*>(memory.mapping.get());
+  memory.peers = {memory.local};
+  return memory;
+}
+
+// Processes take turns on a GPU, and kernels that wait for each other can't.
+void require_own_devices(GroupBackend& group) {
+  const auto places = group.all_gather(group.device().place(), "allocate");
+  for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    const auto first = static_cast<std::size_t>(
+        std::find(places.begin(), places.end(), places[rank]) - places.begin());
+    require(
+        first == rank,
+        "ranks {} and {} are processes on the same GPU ({}), but each needs one of its own: "
+        "name others in GroupOptions::devices, start no more ranks than there are GPUs, or make "
+        "the ranks threads of one process, with Group::threads",
+        first, rank, places[rank]);
+  }
+}
+
 #else
 
 [[noreturn]] void fail_without_cuda(const char* what) {
@@ -111,6 +136,25 @@ std::shared_ptr<DeviceBackend> open_device([[maybe_unused]] const Topology& topo
   return cuda::open_devices(1, {index}).front();
 #else
   fail_without_cuda("the backend cuda");
+#endif
+}
+
+SymmetricMemory allocate_between_processes([[maybe_unused]] GroupBackend& group,
+                                           [[maybe_unused]] std::size_t bytes) {
+#if defined(BRAID_HAS_CUDA)
+  if (group.topology().num_ranks == 1) return allocate_for_one(group, bytes);
+  require_own_devices(group);
+  cuda::WindowMemory windows = cuda::allocate_windows(
+      {group.rank(), group.topology().num_ranks, group.device().index(), bytes,
+       [&group](const std::string& mine) { return group.all_gather(mine, "allocate"); }});
+  SymmetricMemory memory;
+  memory.bytes = bytes;
+  memory.peers = std::move(windows.peers);
+  memory.local = windows.local;
+  memory.mapping = std::move(windows.mapping);
+  return memory;
+#else
+  fail_without_cuda("memory of GPUs");
 #endif
 }
 

@@ -7,9 +7,11 @@
 #include "braid/group.hpp"
 #include "machine/device_backend.hpp"
 #include "protocol/engine.hpp"
+#include "transport/symmetric_memory.hpp"
 
 namespace braid::detail {
 
+class GroupBackend;
 struct BufferState;
 
 using Devices = std::vector<std::shared_ptr<DeviceBackend>>;
@@ -19,6 +21,9 @@ Devices open_devices(const Topology& topology, const GroupOptions& options);
 // That of one rank that has a process of its own.
 std::shared_ptr<DeviceBackend> open_device(const Topology& topology, const GroupOptions& options,
                                            int rank);
+
+// Collective: a block in the memory of each rank's device, for ranks that are processes.
+SymmetricMemory allocate_between_processes(GroupBackend& group, std::size_t bytes);
 
 // Collective. Of the buffer only group, options and maps are there yet.
 std::unique_ptr<protocol::Engine> make_engine(BufferState& buffer);

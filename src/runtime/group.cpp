@@ -72,6 +72,9 @@ void Group::barrier() { backend_->all_gather("", "barrier"); }
 std::vector<std::string> Group::all_gather(const std::string& mine) {
   return backend_->all_gather(mine);
 }
-void Group::check() const { backend_->check(); }
+void Group::check() const {
+  backend_->check();
+  backend_->check_input();
+}
 
 }  // namespace braid

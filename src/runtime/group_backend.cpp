@@ -28,16 +28,22 @@ void GroupBackend::watch(std::weak_ptr<FailureSource> source) {
   sources_.push_back(std::move(source));
 }
 
-void GroupBackend::check() const {
-  std::vector<std::shared_ptr<FailureSource>> sources;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& source : sources_) {
-      if (auto alive = source.lock()) sources.push_back(std::move(alive));
-    }
+std::vector<std::shared_ptr<FailureSource>> GroupBackend::sources() const {
+  std::vector<std::shared_ptr<FailureSource>> alive;
+  const std::lock_guard lock(mutex_);
+  for (const auto& source : sources_) {
+    if (auto one = source.lock()) alive.push_back(std::move(one));
   }
+  return alive;
+}
+
+void GroupBackend::check_input() const {
+  for (const auto& source : sources()) source->throw_bad_input();
+}
+
+void GroupBackend::check() const {
   // Unlocked: a source that has failed reports it to this group.
-  for (const auto& source : sources) source->throw_failure();
+  for (const auto& source : sources()) source->throw_failure();
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(failure_);
 }

@@ -47,10 +47,15 @@ class GroupBackend {
   // The first failure of an operation ends the group: check() throws it from then on.
   void fail(std::exception_ptr failure);
   void check() const;
-  // check() asks it first, as long as it lives.
+  // Throws, once, what operations met in their input and went on after. No collective call does:
+  // the others would wait.
+  void check_input() const;
+  // check() and check_input() ask it, as long as it lives.
   void watch(std::weak_ptr<FailureSource> source);
 
  private:
+  std::vector<std::shared_ptr<FailureSource>> sources() const;
+
   int rank_;
   Topology topology_;
   std::int64_t timeout_ms_;

@@ -12,6 +12,7 @@
 #include "backend/cpu/shared_memory.hpp"
 #include "base/check.hpp"
 #include "runtime/blocks.hpp"
+#include "runtime/devices.hpp"
 
 namespace braid::detail {
 namespace {
@@ -119,16 +120,8 @@ std::vector<std::string> ProcessGroup::all_gather(const std::string& mine,
 
 SymmetricMemory ProcessGroup::allocate(std::size_t bytes) {
   require_same_bytes(all_gather(std::to_string(bytes), "allocate"));
-  return device().kind() == Backend::kCpu ? allocate_on_cpu(bytes) : allocate_on_devices(bytes);
-}
-
-// A GPU's memory is no descriptor that could be passed: what maps every rank's window into this
-// process (device().index() is its GPU, all_gather its way to the others) is to be called here.
-SymmetricMemory ProcessGroup::allocate_on_devices(std::size_t bytes) {
-  braid::fail(ErrorCode::kMissing,
-              "{} bytes of symmetric memory on {} can't be shared between processes by this build: "
-              "give every process's ranks to one process, with Group::threads",
-              bytes, device().name());
+  return device().kind() == Backend::kCpu ? allocate_on_cpu(bytes)
+                                          : allocate_between_processes(*this, bytes);
 }
 
 SymmetricMemory ProcessGroup::allocate_on_cpu(std::size_t bytes) {

@@ -26,7 +26,6 @@ class ProcessGroup final : public GroupBackend {
 
  private:
   SymmetricMemory allocate_on_cpu(std::size_t bytes);
-  SymmetricMemory allocate_on_devices(std::size_t bytes);
   void meet(const Meeting& meeting, const Deadline& deadline);
   std::vector<Part> gather(Star& star, Part mine, const std::string& what);
 

@@ -4,15 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "backend/cuda/device.hpp"
-#include "conformance/memory.hpp"
-#include "conformance/small_case.hpp"
+#include "backend/cuda/stream.hpp"
 #include "conformance/suites.hpp"
+#include "gpu/device_io.hpp"
 
 namespace braid::conformance {
 namespace {
@@ -40,72 +41,8 @@ void expect_no_failure(const Failures& failures) {
   }
 }
 
-// The small case with its tensors on the device.
-class DeviceIo {
- public:
-  DeviceIo(RankMemory& memory, const Topology& topology)
-      : io(topology),
-        x_(memory, io.x),
-        idx_(memory, io.idx),
-        weights_(memory, io.weights),
-        recv_(memory, io.recv),
-        counts_(memory, io.counts),
-        out_(memory, io.out) {
-    io.input.x.data = x_.data();
-    io.input.topk_idx.data = idx_.data();
-    io.output.x.data = recv_.data();
-    io.output.counts.data = counts_.data();
-    io.combine_input.x.data = recv_.data();
-    io.combine_input.topk_weights.data = weights_.data();
-    io.combine_output.x.data = out_.data();
-  }
-
-  // A power of two, so that three quarters of it is exact.
-  void set_x(int exponent) {
-    value_ = static_cast<std::uint16_t>((127 + exponent) << 7);
-    x_.host.assign(x_.host.size(), value_);
-    out_.host.assign(out_.host.size(), 0x7FC0);
-    x_.upload();
-    out_.upload();
-  }
-  // "" where (0.5 + 0.25) * x came home.
-  std::string check() {
-    out_.download();
-    const int expected = value_ - 0x80 + 0x40;  // half of it and half of that: 1.5 * x / 2
-    for (const std::uint16_t seen : out_.host) {
-      if (seen != expected)
-        return "home came " + std::to_string(seen) + ", not " + std::to_string(expected);
-    }
-    return "";
-  }
-
-  Io io;
-
- private:
-  std::uint16_t value_ = 0x3F80;
-  Mirror<std::uint16_t> x_;
-  Mirror<std::int32_t> idx_;
-  Mirror<float> weights_;
-  Mirror<std::uint16_t> recv_;
-  Mirror<std::int32_t> counts_;
-  Mirror<std::uint16_t> out_;
-};
-
-// Keeps the dispatch's handle for as long as the caller needs it.
-Handle enqueue_pair(Buffer& buffer, DeviceIo& device_io, Stream& stream) {
-  Io& io = device_io.io;
-  Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
-  buffer.combine(handle, io.combine_input, io.combine_output, io.combine_options, stream);
-  return handle;
-}
-
 void check_cuda(cudaError_t status) {
   if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
-}
-
-void require_home(DeviceIo& io, const std::string& what) {
-  const std::string difference = io.check();
-  if (!difference.empty()) throw std::runtime_error(what + ": " + difference);
 }
 
 // The caller's, outside of Braid.
@@ -119,6 +56,11 @@ struct OwnStream {
   OwnStream& operator=(const OwnStream&) = delete;
   cudaStream_t stream = nullptr;
 };
+
+// As Stream::synchronize, without what Braid has to say.
+void await(const Stream& stream) {
+  check_cuda(cudaStreamSynchronize(static_cast<cuda::CudaStream&>(*stream.backend()).stream()));
+}
 
 class Cuda : public ::testing::TestWithParam<std::tuple<int, Spread>> {
  protected:
@@ -282,6 +224,40 @@ TEST(CudaFails, ARankThatStopsBeforeCombineIsNamed) {
   }
 }
 
+// A capture that was made invalid refuses every launch.
+TEST(CudaFails, ALaunchThatIsRefusedEndsThePeersAtOnce) {
+  const Ranks ranks = cuda_ranks(3, Spread::kOneDevice, 20000);
+  const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    const OwnStream own(group.device());
+    Stream stream = Stream::from_cuda(own.stream, group.device());
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo io(memory, ranks.topology);
+    if (group.rank() == 1) {
+      check_cuda(cudaStreamBeginCapture(own.stream, cudaStreamCaptureModeRelaxed));
+      EXPECT_NE(cudaStreamSynchronize(own.stream), cudaSuccess);
+      try {
+        enqueue_pair(buffer, io, stream);
+      } catch (const Error&) {
+        cudaGraph_t graph = nullptr;
+        EXPECT_NE(cudaStreamEndCapture(own.stream, &graph), cudaSuccess);
+        cudaGetLastError();
+        throw;
+      }
+      return;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const Handle handle = buffer.dispatch(io.io.input, io.io.output, io.io.options, stream);
+    EXPECT_THROW(stream.synchronize(), Error);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+    stream.synchronize();
+  });
+  EXPECT_THAT(failures[1], HasSubstr("captur"));
+  for (const std::size_t rank : {0U, 2U}) {
+    EXPECT_THAT(failures[rank], HasSubstr("rank 1 reported that its own operations failed"));
+  }
+}
+
 TEST(CudaRefused, WhatTheHostCanSee) {
   const Ranks ranks = cuda_ranks(1);
   expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
@@ -304,6 +280,11 @@ TEST(CudaRefused, WhatTheHostCanSee) {
     host_input.topk_idx.data = on_host.input.topk_idx.data;
     EXPECT_THAT(refused([&] { buffer.dispatch_begin(host_input, io.output, io.options); }),
                 HasSubstr("topk_idx is at"));
+    if (cuda::num_devices() > 1) {
+      Stream far = Stream::cuda(1);
+      EXPECT_THAT(refused([&] { buffer.dispatch(io.input, io.output, io.options, far); }),
+                  HasSubstr("the stream is of CUDA device 1, but rank 0 computes on device 0"));
+    }
     Stream stream = group.make_stream();
     EXPECT_THAT(refused([&] { stream.wait(cpu.record()); }), HasSubstr("of a CPU stream"));
     EXPECT_THAT(refused([&] { cpu.wait(stream.record()); }), HasSubstr("of a CUDA stream"));
@@ -313,6 +294,93 @@ TEST(CudaRefused, WhatTheHostCanSee) {
     enqueue_pair(buffer, device_io, stream);
     stream.synchronize();
     require_home(device_io, "after refusals");
+  }));
+}
+
+// Where a bad top-k value may be heard of.
+class CudaBadChoice : public ::testing::Test {
+ protected:
+  // Rank 0 is told of one by `hears`, which is given what throws; then all of it once more.
+  using Hears = std::function<std::string(Buffer&, DeviceIo&, Stream&)>;
+  static void expect_heard(const Hears& hears) {
+    const Ranks ranks = cuda_ranks(2);
+    expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+      RankMemory memory(group);
+      Stream stream = group.make_stream();
+      Buffer buffer(group, small_options(ranks.topology));
+      DeviceIo io(memory, ranks.topology);
+      for (const int value : {999, -7}) {
+        if (group.rank() == 0) io.set_choice(1, value);
+        enqueue_pair(buffer, io, stream);
+        if (group.rank() == 0) {
+          EXPECT_EQ(hears(buffer, io, stream), "dispatch: topk_idx of token 0, choice 1 is " +
+                                                   std::to_string(value) + ", but must be -1 to 7");
+        }
+        // Once.
+        stream.synchronize();
+        group.check();
+        if (group.rank() == 0) io.set_choice(1, 1);
+        io.set_x(1);
+        enqueue_pair(buffer, io, stream);
+        stream.synchronize();
+        require_home(io, "after a bad value");
+      }
+    }));
+  }
+  static std::string refused(const std::function<void()>& call) {
+    return error_of(call, ErrorCode::kInvalidArgument);
+  }
+};
+
+TEST_F(CudaBadChoice, BySynchronize) {
+  expect_heard(
+      [](Buffer&, DeviceIo&, Stream& stream) { return refused([&] { stream.synchronize(); }); });
+}
+
+TEST_F(CudaBadChoice, ByAnEvent) {
+  expect_heard([](Buffer&, DeviceIo&, Stream& stream) {
+    const Event event = stream.record();
+    return refused([&] { event.wait(); });
+  });
+}
+
+TEST_F(CudaBadChoice, ByTheGroupsCheck) {
+  expect_heard([](Buffer& buffer, DeviceIo&, Stream& stream) {
+    await(stream);
+    return refused([&] { buffer.group().check(); });
+  });
+}
+
+TEST_F(CudaBadChoice, ByTheNextDispatchBeforeItBegins) {
+  expect_heard([](Buffer& buffer, DeviceIo& io, Stream& stream) {
+    await(stream);
+    return refused([&] { buffer.dispatch(io.io.input, io.io.output, io.io.options, stream); });
+  });
+}
+
+TEST(CudaBadChoices, AreNotThrownFromTheMiddleOfAnOperation) {
+  const Ranks ranks = cuda_ranks(2);
+  expect_no_failure(testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    Stream stream = group.make_stream();
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo device_io(memory, ranks.topology);
+    Io& io = device_io.io;
+    device_io.set_choice(0, 8);  // one more than there are
+    const Handle handle = buffer.dispatch_begin(io.input, io.output, io.options);
+    buffer.dispatch_send(handle, 0, stream);
+    await(stream);
+    group.barrier();
+    buffer.dispatch_receive(handle, 0, stream);
+    const auto begin = [&] {
+      buffer.combine_begin(handle, io.combine_input, io.combine_output, io.combine_options);
+    };
+    EXPECT_EQ(error_of(begin, ErrorCode::kInvalidArgument),
+              "dispatch: topk_idx of token 0, choice 0 is 8, but must be -1 to 7");
+    begin();
+    buffer.combine_send(handle, 0, stream);
+    buffer.combine_receive(handle, stream);
+    stream.synchronize();
   }));
 }
 

@@ -28,12 +28,10 @@ void DeviceMemory::poison() {
 
 GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns,
                    int num_devices)
-    : shape_(shape),
-      num_workers_(num_workers),
-      timeout_ns_(timeout_ns),
-      num_devices_(num_devices) {
+    : shape_(shape), num_workers_(num_workers), timeout_ns_(timeout_ns), num_devices_(num_devices) {
   for (int device = 0; device < num_devices; ++device) {
     check(cudaSetDevice(device), "cudaSetDevice");
+    cuda::load_kernels();
     for (int peer = 0; peer < num_devices; ++peer) {
       if (peer == device) continue;
       const cudaError_t status = cudaDeviceEnablePeerAccess(peer, 0);
@@ -118,7 +116,8 @@ GpuOperation::GpuOperation(const CaseShape& shape, const RankInput& input, int d
   topk_ = given(input.topk);
   weights_ = given(input.weights);
   out_x_ = std::make_unique<DeviceMemory>(shape.data_bytes(), device);
-  out_scales_ = std::make_unique<DeviceMemory>(max_of(shape.scale_bytes(), std::int64_t{1}), device);
+  out_scales_ =
+      std::make_unique<DeviceMemory>(max_of(shape.scale_bytes(), std::int64_t{1}), device);
   out_counts_ = std::make_unique<DeviceMemory>(shape.num_experts / shape.num_ranks * 4, device);
   poison();
 }
@@ -133,7 +132,8 @@ void GpuOperation::poison() {
 void GpuOperation::give_rows(const std::uint16_t* rows) {
   rows_ = std::make_unique<DeviceMemory>(shape_.expert_bytes(), device_);
   if (rows != nullptr) rows_->upload(rows);
-  combined_ = std::make_unique<DeviceMemory>(max_of(shape_.token_bytes(), std::int64_t{1}), device_);
+  combined_ =
+      std::make_unique<DeviceMemory>(max_of(shape_.token_bytes(), std::int64_t{1}), device_);
   combined_->poison();
 }
 

@@ -49,6 +49,13 @@ void launch_kernel(Kernel kernel, const CombineKernelArgs& args, cudaStream_t st
 
 }  // namespace
 
+void load_combine() {
+  for (const Kernels& kernels : {kSends, kReceives, kBoths}) {
+    for (const Kernel kernel : kernels.expert_rank) load(kernel);
+    for (const Kernel kernel : kernels.token_rank) load(kernel);
+  }
+}
+
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {
   launch_kernel(kSends.of(args.combine), args, stream);
 }

@@ -46,6 +46,14 @@ void launch_kernel(Kernel kernel, const DispatchKernelArgs& args, cudaStream_t s
 
 }  // namespace
 
+void load_dispatch() {
+  for (const Kernels& kernels : {kSends, kBoths}) {
+    for (const Kernel kernel : kernels.fp8) load(kernel);
+    for (const Kernel kernel : kernels.bf16) load(kernel);
+  }
+  load(receive_kernel);
+}
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {
   launch_kernel(kSends.of(args.dispatch), args, stream);
 }

@@ -13,6 +13,10 @@ bool takes(const protocol::DispatchArgs& args);
 // One round of BF16 rows; the same of rows and addresses.
 bool takes(const protocol::CombineArgs& args);
 
+// On the current device.
+void load_dispatch();
+void load_combine();
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream);

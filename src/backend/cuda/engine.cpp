@@ -50,6 +50,10 @@ protocol::Budget budget_of(const EngineSetup& setup) {
 CudaEngine::CudaEngine(EngineSetup setup, protocol::EngineOwner& owner)
     : setup_(std::move(setup)), owner_(owner), budget_(budget_of(setup_)) {
   CudaDevice& device = *setup_.device;
+  {
+    const DeviceGuard guard(device.index());
+    load_kernels();
+  }
   local_ = device.allocate(static_cast<std::size_t>(setup_.local_map.total_bytes));
   const std::vector<std::uint32_t> active(setup_.memory.peers.size(), 1);
   device.copy_in(local() + setup_.local_map.active.offset, active.data(),
@@ -71,6 +75,12 @@ CudaEngine::~CudaEngine() {
 
 void CudaEngine::check(const DispatchArgs& args) const { shared_map_of(args); }
 void CudaEngine::check(const CombineArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const braid::detail::StreamBackend& stream) const {
+  const int device = static_cast<const CudaStream&>(stream).device();
+  require(device == setup_.device->index(),
+          "the stream is of CUDA device {}, but rank {} computes on device {}", device, setup_.rank,
+          setup_.device->index());
+}
 
 MachineArgs CudaEngine::machine(int workers) const {
   MachineArgs args;
@@ -104,9 +114,6 @@ CombineKernelArgs CudaEngine::with(const CombineArgs& args, int workers, int rou
 template <class Start>
 Event CudaEngine::enqueue(const Launch& launch, Start start) {
   auto& stream = static_cast<CudaStream&>(launch.stream);
-  require(stream.device() == setup_.device->index(),
-          "the stream is of CUDA device {}, but rank {} computes on device {}", stream.device(),
-          setup_.rank, setup_.device->index());
   const DeviceGuard guard(stream.device());
   stream.watch(owner_.weak_from_this());
   LaunchOrder& launches = setup_.device->launches();
@@ -121,7 +128,29 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
     return done;
   } catch (...) {
     owner_.fail(std::current_exception());
+    tell_peers();
     throw;
+  }
+}
+
+// This rank can't go on, and its peers are not to wait for it: the line that a kernel would write
+// when it gives up. The flag comes last, by a copy of its own. Where the device is lost too, the
+// peers have their deadline.
+void CudaEngine::tell_peers() const {
+  layout::AbortRecord record;
+  record.culprit = setup_.rank;
+  record.raised = static_cast<layout::Word>(setup_.rank) + 1;
+  constexpr std::size_t kFlag = sizeof(record.raised);
+  const auto* bytes = reinterpret_cast<const std::byte*>(&record);
+  for (std::size_t peer = 0; peer < setup_.memory.peers.size(); ++peer) {
+    if (static_cast<int>(peer) == setup_.rank) continue;
+    std::byte* line = setup_.memory.peers[peer] + setup_.map.abort_record(setup_.rank);
+    try {
+      setup_.device->copy_in(line + kFlag, bytes + kFlag, sizeof(record) - kFlag);
+      setup_.device->copy_in(line, bytes, kFlag);
+    } catch (const Error&) {
+      return;
+    }
   }
 }
 
@@ -182,6 +211,20 @@ std::optional<protocol::Failure> CudaEngine::failure() const {
   const std::lock_guard lock(failure_mutex_);
   if (!failure_) failure_ = read_failure();
   return failure_;
+}
+
+std::optional<machine::BadChoiceRecord> CudaEngine::take_bad_choice() {
+  auto& record = reinterpret_cast<TimeoutRecord*>(timeout_.get())->bad_choice;
+  const std::atomic_ref<std::uint32_t> state(record.state);
+  if (state.load(std::memory_order_acquire) != 2) return std::nullopt;
+  const std::lock_guard lock(failure_mutex_);
+  if (state.load(std::memory_order_acquire) != 2) return std::nullopt;
+  const machine::BadChoiceRecord taken = record;
+  state.store(0, std::memory_order_relaxed);
+  // Last: a kernel that sees it may write the record again.
+  const std::atomic_ref<std::uint32_t> times_read(record.times_read);
+  times_read.store(taken.times_read + 1, std::memory_order_release);
+  return taken;
 }
 
 // The record doesn't say whether this rank's own wait ended or a peer's report was heard; the line

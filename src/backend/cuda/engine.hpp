@@ -45,6 +45,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   const protocol::Budget& budget() const override { return budget_; }
   void check(const protocol::DispatchArgs& args) const override;
   void check(const protocol::CombineArgs& args) const override;
+  void check(const braid::detail::StreamBackend& stream) const override;
   Event dispatch_send(const protocol::Launch& launch, const protocol::DispatchArgs& args,
                       int round) override;
   Event dispatch_receive(const protocol::Launch& launch, const protocol::DispatchArgs& args,
@@ -56,6 +57,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   Event dispatch(const protocol::Launch& launch, const protocol::DispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
+  std::optional<machine::BadChoiceRecord> take_bad_choice() override;
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;
 
@@ -65,6 +67,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   CombineKernelArgs with(const protocol::CombineArgs& args, int workers, int round) const;
   template <class Start>
   Event enqueue(const protocol::Launch& launch, Start start);
+  void tell_peers() const;
   void remember(const CudaStream& stream, const Event& event);
   protocol::Failure read_failure() const;
 

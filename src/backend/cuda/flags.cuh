@@ -51,12 +51,15 @@ class RankFlags {
     return {reached, seen};
   }
 
-  // The operation goes on: this is not `record`, and does not set status->failed. Not inlined: it
-  // is next to the hot path and hardly ever runs.
+  // The operation goes on: this is not `record`, and does not set status->failed. The record is
+  // free when the host has read as many as were reported: the host frees it by a store to its own
+  // memory, at any time, also between the launches of a graph. Not inlined: it is next to the hot
+  // path and hardly ever runs.
   static __device__ __noinline__ void report_bad_choice(const MachineArgs& args, std::int64_t token,
                                                         int choice, std::int64_t value) {
-    if (ptx::atom_exch_relaxed_gpu_u32(&args.status->bad_choice, 1) != 0) return;
     machine::BadChoiceRecord& record = args.timeout->bad_choice;
+    const std::uint32_t read = ptx::ld_acquire_sys_u32(&record.times_read);
+    if (ptx::atom_cas_relaxed_gpu_u32(&args.status->bad_choices, read, read + 1) != read) return;
     record.choice = choice;
     record.token = token;
     record.value = value;

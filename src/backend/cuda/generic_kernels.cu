@@ -51,6 +51,13 @@ LaunchShape shape_of(const MachineArgs& machine, Residency residency, cudaStream
 
 }  // namespace
 
+void load_kernels() {
+  for (const auto kernel : {dispatch_send_kernel, dispatch_receive_kernel, dispatch_kernel}) {
+    load(kernel);
+  }
+  for (const auto kernel : {combine_send_kernel, combine_receive_kernel}) load(kernel);
+}
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {
   launch(dispatch_send_kernel, shape_of(args.machine, Residency::kAny, stream), args);
 }

@@ -7,6 +7,9 @@
 
 namespace braid::cuda::generic {
 
+// On the current device.
+void load_kernels();
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream);

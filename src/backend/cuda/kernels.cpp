@@ -5,24 +5,30 @@
 
 namespace braid::cuda {
 
+void load_kernels() {
+  generic::load_kernels();
+  block::load_dispatch();
+  block::load_combine();
+}
+
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {
-  (block::takes(args.dispatch) ? block::launch_dispatch_send
-                               : generic::launch_dispatch_send)(args, stream);
+  (block::takes(args.dispatch) ? block::launch_dispatch_send : generic::launch_dispatch_send)(
+      args, stream);
 }
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream) {
-  (block::takes(args.dispatch) ? block::launch_dispatch_receive
-                               : generic::launch_dispatch_receive)(args, stream);
+  (block::takes(args.dispatch) ? block::launch_dispatch_receive : generic::launch_dispatch_receive)(
+      args, stream);
 }
 void launch_dispatch(const DispatchKernelArgs& args, cudaStream_t stream) {
   (block::takes(args.dispatch) ? block::launch_dispatch : generic::launch_dispatch)(args, stream);
 }
 void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream) {
-  (block::takes(args.combine) ? block::launch_combine_send
-                              : generic::launch_combine_send)(args, stream);
+  (block::takes(args.combine) ? block::launch_combine_send : generic::launch_combine_send)(args,
+                                                                                           stream);
 }
 void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream) {
-  (block::takes(args.combine) ? block::launch_combine_receive
-                              : generic::launch_combine_receive)(args, stream);
+  (block::takes(args.combine) ? block::launch_combine_receive : generic::launch_combine_receive)(
+      args, stream);
 }
 void launch_combine(const CombineKernelArgs& args, cudaStream_t stream) {
   if (block::takes(args.combine)) return block::launch_combine(args, stream);

@@ -25,8 +25,12 @@ struct CombineKernelArgs {
 SharedMap shared_map_of(const protocol::DispatchArgs& args);
 SharedMap shared_map_of(const protocol::CombineArgs& args);
 
-// Each takes the block roles where they do that operation (block_kernels.hpp), else the generic ones:
-// layout and flags are the same, so that ranks and phases need not agree.
+// All of them, on the current device, so that no launch loads one: that would wait for what runs on
+// the device, which may wait for this very launch.
+void load_kernels();
+
+// Each takes the block roles where they do that operation (block_kernels.hpp), else the generic
+// ones: layout and flags are the same, so that ranks and phases need not agree.
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream);
 void launch_dispatch_receive(const DispatchKernelArgs& args, cudaStream_t stream);
 // Both, of the only round, by the same blocks: all of them must be resident at once, on this and on

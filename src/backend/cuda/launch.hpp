@@ -24,10 +24,18 @@ struct LaunchShape {
 void check(cudaError_t status, const char* what);
 
 namespace detail {
+void load(const void* kernel);
 void launch(const void* kernel, const LaunchShape& shape, void** arguments);
+}  // namespace detail
+
+// On the current device, before it is first launched: loading one waits for whatever runs there,
+// and a first launch would also have to allow it its shared memory.
+template <class Args>
+void load(void (*kernel)(Args)) {
+  detail::load(reinterpret_cast<const void*>(kernel));
 }
 
-// A kernel takes one struct, by value.
+// A kernel takes one struct, by value. One that was not loaded is loaded here.
 template <class Args>
 void launch(void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
   Args copy = args;

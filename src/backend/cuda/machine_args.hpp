@@ -12,8 +12,7 @@ namespace braid::cuda {
 // In the rank's own device memory, zeroed at set-up.
 struct RankStatus {
   std::uint32_t failed = 0;  // 1 once an operation of this rank met a failure; the first one wins
-  // 1 once a top-k value was reported; whoever has read the record clears both for the next one.
-  std::uint32_t bad_choice = 0;
+  std::uint32_t bad_choices = 0;  // how often a top-k value was reported
   std::uint32_t reserved[30] = {};
 };
 

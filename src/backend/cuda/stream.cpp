@@ -79,7 +79,10 @@ struct StreamState {
   void throw_failure() {
     if (const std::exception_ptr with = failed()) std::rethrow_exception(with);
     for (const auto& source : watched()) {
-      if (const auto alive = source.lock()) alive->throw_failure();
+      if (const auto alive = source.lock()) {
+        alive->throw_failure();
+        alive->throw_bad_input();
+      }
     }
   }
 };
