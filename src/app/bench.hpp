@@ -20,11 +20,18 @@ inline constexpr int kWarmUps = 2;
 struct BenchCase {
   LayerShape shape;
   RecordedRouting recorded;  // of options.routing, where that is a file
+  int sets = 1;              // inputs and outputs that operations rotate through; 1 on the CPU
+
+  // The sets whose output is checked, in the order of RankResult::output.
+  std::vector<int> checked_sets() const {
+    return sets == 1 ? std::vector<int>{0} : std::vector<int>{0, sets - 1};
+  }
 };
 // Throws kInvalidArgument, kFormat or kMissing for options that don't fit.
 BenchCase load_bench(const BenchOptions& options);
 
-// Collective. progress(done, of) is called on rank 0, outside of what is timed.
+// Collective, on what the group computes on. progress(done, of) is called on rank 0, outside of
+// what is timed.
 using Progress = std::function<void(int done, int of)>;
 RankResult run_bench_rank(Group& group, const BenchOptions& options, const BenchCase& bench,
                           const Progress& progress);

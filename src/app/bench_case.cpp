@@ -1,7 +1,10 @@
 #include "app/bench_case.hpp"
 
+#include <algorithm>
+
 #include "base/check.hpp"
 #include "braid/buffer.hpp"
+#include "codec/row.hpp"
 
 namespace braid::app {
 namespace {
@@ -12,10 +15,31 @@ constexpr std::uint64_t kTokenStream = 100000;
 // and a benchmark that never casts would not show its cost.
 constexpr double kTokenRms = 0.125;
 
+// H100 and H200 have 50 MB of second-level cache.
+constexpr std::int64_t kCacheBytes = 50'000'000;
+constexpr int kMostDefaultSets = 256;
+constexpr int kMostSets = 4096;
+
+// A sets' bytes are those that a rank's dispatch reads and writes, its own tokens and as many rows
+// as they have routes; a combine touches no fewer.
+int default_sets(const BenchOptions& options, const LayerShape& shape) {
+  const DispatchFormat format = options.communication.dispatch;
+  const std::int64_t row = codec::dispatch_data_bytes(format, shape.hidden) +
+                           codec::dispatch_scale_bytes(format, shape.hidden);
+  const std::int64_t token = std::int64_t{2} * shape.hidden + row * shape.top_k;
+  const std::int64_t sets = 2 * kCacheBytes / (token * options.tokens) + 1;
+  return static_cast<int>(std::clamp<std::int64_t>(sets, 2, kMostDefaultSets));
+}
+
 }  // namespace
 
 BenchCase load_bench(const BenchOptions& options) {
   check(options.communication);
+  const bool cuda = options.communication.backend == Backend::kCuda;
+  require(options.sets == 0 || cuda,
+          "--sets is {}, but only --backend cuda takes inputs and outputs in turn", options.sets);
+  require(options.sets <= kMostSets, "--sets is {}, but must be at most {}", options.sets,
+          kMostSets);
   BenchCase bench;
   bench.shape = {options.hidden, options.experts, options.top_k};
   if (options.routing != "uniform" && options.routing != "zipf") {
@@ -28,23 +52,32 @@ BenchCase load_bench(const BenchOptions& options) {
     bench.shape.top_k = kDefaultTopK;
   }
   check(options.communication, bench.shape);
-  Buffer::plan(options.communication.topology(),
-               buffer_options(options.communication, bench.shape, options.tokens));
+  if (cuda) bench.sets = options.sets == 0 ? default_sets(options, bench.shape) : options.sets;
+  Buffer::plan(options.communication.topology(), bench_buffer_options(options, bench));
   return bench;
 }
 
-BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, int rank) {
+BufferOptions bench_buffer_options(const BenchOptions& options, const BenchCase& bench) {
+  BufferOptions buffer = buffer_options(options.communication, bench.shape, options.tokens);
+  if (options.communication.backend == Backend::kCuda) {
+    buffer.handle_slots = kHandlesOfASet * bench.sets;
+  }
+  return buffer;
+}
+
+BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, int rank, int set) {
   const std::uint64_t seed = options.communication.seed;
+  const int source = rank + set * options.communication.ranks;
   BenchInputs inputs;
-  Random random(seed, kTokenStream + static_cast<std::uint64_t>(rank));
+  Random random(seed, kTokenStream + static_cast<std::uint64_t>(source));
   inputs.tokens = random_tokens(random, options.tokens, options.hidden, kTokenRms);
   if (bench.recorded.num_tokens > 0) {
-    inputs.routing = replay(bench.recorded, options.tokens, seed, rank);
+    inputs.routing = replay(bench.recorded, options.tokens, seed, source);
   } else {
     const Popularity popularity =
         options.routing == "zipf" ? Popularity::kZipf : Popularity::kUniform;
     inputs.routing = random_routing(popularity, bench.shape.experts, bench.shape.top_k,
-                                    options.tokens, seed, rank);
+                                    options.tokens, seed, source);
   }
   return inputs;
 }

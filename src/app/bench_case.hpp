@@ -6,6 +6,7 @@
 
 #include "app/bench.hpp"
 #include "app/random.hpp"
+#include "braid/buffer.hpp"
 
 namespace braid::app {
 
@@ -13,6 +14,11 @@ struct BenchInputs {
   std::vector<std::uint16_t> tokens;  // BF16 [num_tokens, hidden]
   Routing routing;
 };
-BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, int rank);
+// On CUDA with handle slots for kHandlesOfASet dispatches of each set.
+inline constexpr int kHandlesOfASet = 3;
+BufferOptions bench_buffer_options(const BenchOptions& options, const BenchCase& bench);
+
+BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, int rank,
+                         int set = 0);
 
 }  // namespace braid::app

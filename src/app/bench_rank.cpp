@@ -3,6 +3,7 @@
 
 #include "app/bench.hpp"
 #include "app/bench_case.hpp"
+#include "app/bench_gpu.hpp"
 #include "app/block.hpp"
 #include "app/operations.hpp"
 #include "braid/buffer.hpp"
@@ -119,6 +120,9 @@ class BenchRank {
 
 RankResult run_bench_rank(Group& group, const BenchOptions& options, const BenchCase& bench,
                           const Progress& progress) {
+  if (group.backend_kind() == Backend::kCuda) {
+    return run_gpu_bench_rank(group, options, bench, progress);
+  }
   BenchRank rank(group, options, bench);
   RankResult result;
   const int iterations = kWarmUps + options.repeat;

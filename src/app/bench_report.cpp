@@ -18,14 +18,16 @@ std::vector<float> weighted_sums(const BenchOptions& options, const BenchCase& b
   std::vector<float> sums;
   std::vector<float> seen(hidden);
   for (int rank = 0; rank < options.communication.ranks; ++rank) {
-    const BenchInputs inputs = bench_inputs(options, bench, rank);
-    for (std::size_t token = 0; token < static_cast<std::size_t>(options.tokens); ++token) {
-      float weight = 0;
-      for (std::size_t i = token * top_k; i < (token + 1) * top_k; ++i) {
-        if (inputs.routing.topk_idx[i] >= 0) weight += inputs.routing.topk_weights[i];
+    for (const int set : bench.checked_sets()) {
+      const BenchInputs inputs = bench_inputs(options, bench, rank, set);
+      for (std::size_t token = 0; token < static_cast<std::size_t>(options.tokens); ++token) {
+        float weight = 0;
+        for (std::size_t i = token * top_k; i < (token + 1) * top_k; ++i) {
+          if (inputs.routing.topk_idx[i] >= 0) weight += inputs.routing.topk_weights[i];
+        }
+        see(inputs.tokens.data() + token * hidden, seen);
+        for (const float value : seen) sums.push_back(weight * value);
       }
-      see(inputs.tokens.data() + token * hidden, seen);
-      for (const float value : seen) sums.push_back(weight * value);
     }
   }
   return sums;
@@ -41,6 +43,21 @@ Latency latency(const std::vector<double>& times, double bytes) {
   Latency latency{percentile(times, 0.5), percentile(times, 0.99), percentile(times, 1.0), 0};
   if (latency.p50 > 0) latency.gigabytes_per_second = bytes / latency.p50 / 1e3;
   return latency;
+}
+
+GpuReport gpu_report(const BenchCase& bench, const std::vector<RankResult>& results) {
+  GpuReport report;
+  report.sets = bench.sets;
+  for (const RankResult& result : results) report.devices.push_back(result.gpu->device);
+  report.graph_operations = results.front().gpu->graph_operations;
+  report.send_workers = results.front().gpu->send_workers;
+  report.receive_workers = results.front().gpu->receive_workers;
+  for (const auto& [name, figure] : kGpuFigures) {
+    const std::vector<double> times = slowest(results, figure);
+    report.figures.push_back(
+        {name, percentile(times, 0.5), percentile(times, 0.99), percentile(times, 0.0)});
+  }
+  return report;
 }
 
 }  // namespace
@@ -61,6 +78,8 @@ BenchReport make_report(const BenchOptions& options, const BenchCase& bench,
                             mean_bytes(report.traffic.dispatch, communication.ranks));
   report.combine = latency(slowest(results, &StepTimes::combine),
                            mean_bytes(report.traffic.combine, communication.ranks));
+
+  if (results.front().gpu) report.gpu = gpu_report(bench, results);
 
   report.reference = "weighted_sum";
   const auto as_given = [](const std::uint16_t* row, std::vector<float>& seen) {

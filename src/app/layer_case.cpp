@@ -81,6 +81,7 @@ void take_samples(const RunOptions& options, LayerCase& result) {
 }  // namespace
 
 LayerCase load_case(const RunOptions& options) {
+  check(options);
   check(options.communication);
   LayerCase result;
   result.layer = model::load_layer(options.layer, options.layer_index);

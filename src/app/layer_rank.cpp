@@ -64,7 +64,7 @@ class LayerRank {
     StepTimes times;
     const Clock::time_point start = Clock::now();
     StepTimer timer(times);
-    routes_ = model::route(layer_.layer, own_tokens(), tokens_.size(), options_.workers);
+    routes_ = model::route(layer_.layer, own_tokens(), tokens_.size(), options_.resolved_workers());
     timer.add_to(&StepTimes::gate);
     communicate(timer);
     if (shared_) add_shared();
@@ -127,7 +127,7 @@ class LayerRank {
     experts_.run(input, {.rows = rows_.as<void>()},
                  {.begin = round * per_round,
                   .end = (round + 1) * per_round,
-                  .num_workers = options_.workers,
+                  .num_workers = options_.resolved_workers(),
                   .on_block = {}});
   }
 
@@ -137,7 +137,7 @@ class LayerRank {
     if (tokens_.size() == 0) return;
     const Tensor x(const_cast<std::uint16_t*>(own_tokens()), DType::kBFloat16,
                    {tokens_.size(), hidden()});
-    shared_->run_dense(x, shared_out_.as<float>(), options_.workers);
+    shared_->run_dense(x, shared_out_.as<float>(), options_.resolved_workers());
     std::uint16_t* out = output_.as<std::uint16_t>();
     const float* shared = shared_out_.as<float>();
     for (std::int64_t i = 0; i < tokens_.size() * hidden(); ++i) {

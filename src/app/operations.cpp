@@ -9,8 +9,8 @@ DispatchOptions dispatch_options(const CommunicationOptions& options) {
           .fan_out = options.resolved_fan_out(),
           .scale_layout = options.scales,
           .num_rounds = options.rounds,
-          .send_workers = options.workers,
-          .receive_workers = options.workers};
+          .send_workers = options.send_budget(),
+          .receive_workers = options.receive_budget()};
 }
 
 CombineOptions combine_options(const CommunicationOptions& options) {
@@ -18,8 +18,8 @@ CombineOptions combine_options(const CommunicationOptions& options) {
   combine.format = options.combine;
   combine.reduce = options.reduce;
   combine.num_rounds = options.rounds;
-  combine.send_workers = options.workers;
-  combine.receive_workers = options.workers;
+  combine.send_workers = options.send_budget();
+  combine.receive_workers = options.receive_budget();
   return combine;
 }
 

@@ -23,6 +23,12 @@ void check(const CommunicationOptions& options) {
               options.ranks % topology.ranks_per_node == 0,
           "--ranks-per-node is {}, but must be from 1 to {} and divide --ranks {}",
           topology.ranks_per_node, options.ranks, options.ranks);
+  require(options.devices.empty() || options.backend == Backend::kCuda,
+          "--devices names {} CUDA devices, but --backend is {}", options.devices.size(),
+          to_string(options.backend));
+  require(options.devices.empty() || static_cast<int>(options.devices.size()) == options.ranks,
+          "--devices names {} CUDA devices, but must name one for each of the {} ranks",
+          options.devices.size(), options.ranks);
 }
 
 void check(const CommunicationOptions& options, const LayerShape& shape) {
@@ -49,6 +55,13 @@ void check(const PlanOptions& options) {
   communication.dispatch = options.buffer.widest_dispatch;
   communication.rounds = options.buffer.max_rounds;
   check(communication, {options.buffer.hidden, options.buffer.num_experts, options.buffer.top_k});
+}
+
+void check(const RunOptions& options) {
+  if (options.communication.backend == Backend::kCpu) return;
+  fail(ErrorCode::kMissing,
+       "--backend is {}, but run computes the experts on the CPU only so far; bench takes both",
+       to_string(options.communication.backend));
 }
 
 BufferOptions buffer_options(const CommunicationOptions& options, const LayerShape& shape,

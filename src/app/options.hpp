@@ -4,14 +4,18 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "braid/buffer.hpp"
+#include "braid/device.hpp"
 #include "braid/topology.hpp"
 
 namespace braid::app {
 
 // How tokens travel; shared by run and bench.
 struct CommunicationOptions {
+  Backend backend = Backend::kCpu;
+  std::vector<int> devices;  // kCuda: of each rank; none: rank modulo their number
   int ranks = 8;
   int ranks_per_node = 0;  // 0: all ranks on one node
   bool processes = false;  // ranks are processes, not threads
@@ -24,11 +28,17 @@ struct CommunicationOptions {
   ScaleLayout scales = ScaleLayout::kRowMajor;
   CombineFormat combine = CombineFormat::kBf16;
   int rounds = 1;
-  int workers = 1;
+  // The SM budget of a phase: threads on the CPU, SMs on CUDA. 0: one thread, all of a rank's SMs.
+  int workers = 0;
+  std::optional<int> send_workers, receive_workers;  // none: workers
   std::uint64_t seed = 1;
   int timeout_seconds = 30;
 
   Topology topology() const { return {ranks, ranks_per_node == 0 ? ranks : ranks_per_node}; }
+  int resolved(int budget) const { return budget == 0 && backend == Backend::kCpu ? 1 : budget; }
+  int resolved_workers() const { return resolved(workers); }
+  int send_budget() const { return resolved(send_workers.value_or(workers)); }
+  int receive_budget() const { return resolved(receive_workers.value_or(workers)); }
   // What "auto" becomes.
   FanOut resolved_fan_out() const { return fan_out == FanOut::kAuto ? FanOut::kPerRank : fan_out; }
 };
@@ -51,6 +61,7 @@ struct BenchOptions {
   std::string routing = "uniform";  // uniform, zipf, or a safetensors file with topk_idx
   int tokens = 128;                 // on each rank
   int repeat = 50;
+  int sets = 0;  // kCuda: inputs and outputs that operations rotate through; 0: more than L2 holds
 };
 
 struct PlanOptions {
@@ -69,6 +80,8 @@ struct LayerShape {
 void check(const CommunicationOptions& options);
 void check(const CommunicationOptions& options, const LayerShape& shape);
 void check(const PlanOptions& options);
+// run computes experts on the CPU. Throws kMissing for another backend.
+void check(const RunOptions& options);
 
 // The buffer for max_tokens tokens on each rank.
 BufferOptions buffer_options(const CommunicationOptions& options, const LayerShape& shape,

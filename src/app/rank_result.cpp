@@ -51,6 +51,27 @@ void divide(Traffic& sum, int num_operations) {
   }
 }
 
+json to_json(const GpuTimes& gpu) {
+  json all = {{"device", gpu.device},
+              {"send_workers", gpu.send_workers},
+              {"receive_workers", gpu.receive_workers},
+              {"graph_operations", gpu.graph_operations}};
+  for (const auto& [name, figure] : kGpuFigures) all[name] = gpu.*figure;
+  return all;
+}
+
+GpuTimes gpu_times_from(const json& all) {
+  GpuTimes gpu;
+  gpu.device = all.at("device").get<std::string>();
+  gpu.send_workers = all.at("send_workers").get<int>();
+  gpu.receive_workers = all.at("receive_workers").get<int>();
+  gpu.graph_operations = all.at("graph_operations").get<int>();
+  for (const auto& [name, figure] : kGpuFigures) {
+    gpu.*figure = all.at(name).get<std::vector<double>>();
+  }
+  return gpu;
+}
+
 }  // namespace
 
 std::string serialize(const RankResult& result) {
@@ -60,13 +81,14 @@ std::string serialize(const RankResult& result) {
     for (const auto step : kSteps) steps.push_back(time.*step);
     times.push_back(std::move(steps));
   }
-  const json all = {{"times", times},
-                    {"dispatch", to_json(result.traffic.dispatch)},
-                    {"combine", to_json(result.traffic.combine)},
-                    {"operations", result.num_operations},
-                    {"tokens_per_expert", result.tokens_per_expert},
-                    {"repeats_equal", result.repeats_equal},
-                    {"output", json::binary({result.output.begin(), result.output.end()})}};
+  json all = {{"times", times},
+              {"dispatch", to_json(result.traffic.dispatch)},
+              {"combine", to_json(result.traffic.combine)},
+              {"operations", result.num_operations},
+              {"tokens_per_expert", result.tokens_per_expert},
+              {"repeats_equal", result.repeats_equal},
+              {"output", json::binary({result.output.begin(), result.output.end()})}};
+  if (result.gpu) all["gpu"] = to_json(*result.gpu);
   std::string bytes;
   json::to_cbor(all, bytes);
   return bytes;
@@ -86,6 +108,7 @@ RankResult deserialize(const std::string& bytes) {
   result.repeats_equal = all.at("repeats_equal").get<bool>();
   const json::binary_t& output = all.at("output").get_binary();
   result.output.assign(output.begin(), output.end());
+  if (all.contains("gpu")) result.gpu = gpu_times_from(all.at("gpu"));
   return result;
 }
 
@@ -95,6 +118,16 @@ std::vector<double> slowest(const std::vector<RankResult>& results, double StepT
     double most = 0;
     for (const RankResult& result : results) most = std::max(most, result.times[repeat].*step);
     times.push_back(most);
+  }
+  return times;
+}
+
+std::vector<double> slowest(const std::vector<RankResult>& results,
+                            std::vector<double> GpuTimes::*figure) {
+  std::vector<double> times = (*results.front().gpu).*figure;
+  for (const RankResult& result : results) {
+    const std::vector<double>& its = (*result.gpu).*figure;
+    for (std::size_t i = 0; i < times.size(); ++i) times[i] = std::max(times[i], its.at(i));
   }
   return times;
 }

@@ -1,13 +1,37 @@
 // What one rank found, and how it travels from a rank that is a process of its own.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/report.hpp"
 
 namespace braid::app {
+
+// What a rank on a GPU measured: microseconds of one operation.
+struct GpuTimes {
+  std::string device;
+  int send_workers = 0, receive_workers = 0;  // SMs
+  int graph_operations = 0;                   // of a graph
+  // Of each replay of a graph that holds nothing else, on the device's clock.
+  std::vector<double> dispatch, combine, pair, launch_gap;
+  // Of each row of plain calls, on the same clock; and on the host, of each call until it returned.
+  std::vector<double> dispatch_call, combine_call, dispatch_host, combine_host;
+};
+// By their names in a report.
+inline constexpr std::array<std::pair<const char*, std::vector<double> GpuTimes::*>, 8> kGpuFigures{
+    {{"dispatch", &GpuTimes::dispatch},
+     {"combine", &GpuTimes::combine},
+     {"pair", &GpuTimes::pair},
+     {"launch_gap", &GpuTimes::launch_gap},
+     {"dispatch_call", &GpuTimes::dispatch_call},
+     {"combine_call", &GpuTimes::combine_call},
+     {"dispatch_host", &GpuTimes::dispatch_host},
+     {"combine_host", &GpuTimes::combine_host}}};
 
 struct RankResult {
   std::vector<StepTimes> times;                 // of each timed repeat
@@ -16,6 +40,7 @@ struct RankResult {
   std::vector<std::int64_t> tokens_per_expert;  // local experts, rows of one dispatch
   bool repeats_equal = true;
   std::string output;  // BF16 [n, hidden], as bytes
+  std::optional<GpuTimes> gpu;
 };
 
 std::string serialize(const RankResult& result);
@@ -36,5 +61,8 @@ Summary summarize(const std::vector<RankResult>& results);
 
 // The slowest rank's time of one step, for each repeat.
 std::vector<double> slowest(const std::vector<RankResult>& results, double StepTimes::*step);
+// The same of a figure of GPUs, which every rank has.
+std::vector<double> slowest(const std::vector<RankResult>& results,
+                            std::vector<double> GpuTimes::*figure);
 
 }  // namespace braid::app

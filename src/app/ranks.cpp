@@ -7,11 +7,25 @@
 #include <thread>
 #include <utility>
 
+#include "base/env.hpp"
+
 namespace braid::app {
 namespace {
 
 GroupOptions group_options(const CommunicationOptions& options) {
-  return {.timeout_ms = std::int64_t{1000} * options.timeout_seconds};
+  return {.timeout_ms = std::int64_t{1000} * options.timeout_seconds,
+          .backend = options.backend,
+          .devices = options.devices};
+}
+
+// Of a rank that is a process of its own: only its device.
+GroupOptions own_group_options(const CommunicationOptions& options) {
+  GroupOptions own = group_options(options);
+  const int rank = read_environment().rank.value_or(0);
+  if (rank >= 0 && rank < static_cast<int>(own.devices.size())) {
+    own.devices = {own.devices[static_cast<std::size_t>(rank)]};
+  }
+  return own;
 }
 
 // 0: a cause; 1: a rank that waited for another; 2: a rank that was told of a failure.
@@ -71,7 +85,7 @@ std::vector<RankResult> run_as_threads(const CommunicationOptions& options, cons
 
 std::optional<std::vector<RankResult>> run_as_this_rank(const CommunicationOptions& options,
                                                         const RankWork& work) {
-  Group group = Group::from_environment(group_options(options));
+  Group group = Group::from_environment(own_group_options(options));
   const std::vector<std::string> all = group.all_gather(serialize(work(group)));
   if (group.rank() != 0) return std::nullopt;
   std::vector<RankResult> results;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,20 @@ struct Latency {
   double gigabytes_per_second = 0;  // of one rank: its mean bytes, to itself too, over p50
 };
 
+// Microseconds of one operation on GPUs; of each replay or call the slowest rank counts.
+struct GpuFigure {
+  std::string name;  // as in kGpuFigures
+  double p50 = 0, p99 = 0, min = 0;
+};
+
+struct GpuReport {
+  std::vector<std::string> devices;           // of each rank
+  int sets = 0;                               // that operations took in turn
+  int graph_operations = 0;                   // of one replay
+  int send_workers = 0, receive_workers = 0;  // SMs
+  std::vector<GpuFigure> figures;
+};
+
 struct BenchReport {
   BenchOptions options;  // as it ran: top_k filled in
   bool verified = false;
@@ -57,6 +72,7 @@ struct BenchReport {
   bool repeats_equal = false;
   Latency dispatch, combine;
   double total_p50 = 0;
+  std::optional<GpuReport> gpu;  // instead of the latencies above and the traffic
   OperationTraffic traffic;
   std::vector<std::int64_t> tokens_per_expert;
   std::string output_sha256;

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "base/check.hpp"
 
@@ -65,6 +67,17 @@ class Arguments {
 
   CLI::Option* flag(const std::string& name, bool& value, const std::string& help) {
     return app_.add_flag(name, value, described(help, "no"));
+  }
+
+  // "0,1,...": whole numbers, at least one.
+  static std::vector<int> read_list(const std::string& name, const std::string& text, int least) {
+    std::vector<int> values;
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = std::min(text.find(',', at), text.size());
+      values.push_back(read_number(name, text.substr(at, end - at), least));
+      at = end + 1;
+    }
+    return values;
   }
 
  private:

@@ -30,7 +30,7 @@ void add_options(Json& report, const app::CommunicationOptions& options) {
   report["scales"] = to_string(options.scales);
   report["combine"] = to_string(options.combine);
   report["rounds"] = options.rounds;
-  report["workers"] = options.workers;
+  report["workers"] = options.resolved_workers();
   report["seed"] = options.seed;
 }
 
@@ -84,6 +84,18 @@ Json latency_json(const app::Latency& latency) {
           {"gigabytes_per_second", latency.gigabytes_per_second}};
 }
 
+void add_gpu(Json& json, const app::GpuReport& gpu) {
+  json["backend"] = to_string(Backend::kCuda);
+  json["devices"] = gpu.devices;
+  json["send_workers"] = gpu.send_workers;
+  json["receive_workers"] = gpu.receive_workers;
+  json["sets"] = gpu.sets;
+  json["graph_operations"] = gpu.graph_operations;
+  for (const app::GpuFigure& figure : gpu.figures) {
+    json[figure.name + "_us"] = {{"p50", figure.p50}, {"p99", figure.p99}, {"min", figure.min}};
+  }
+}
+
 Json regions_json(const std::vector<MemoryRegion>& regions) {
   Json list = Json::array();
   for (const MemoryRegion& region : regions) {
@@ -128,13 +140,18 @@ Json to_json(const app::BenchReport& report) {
   json["tokens"] = report.options.tokens;
   json["repeat"] = report.options.repeat;
   add_options(json, report.options.communication);
-  add_traffic(json, report);
-  json["time_us"] = {{"total", report.total_p50},
-                     {"dispatch", report.dispatch.p50},
-                     {"experts", 0.0},
-                     {"combine", report.combine.p50}};
-  json["dispatch_us"] = latency_json(report.dispatch);
-  json["combine_us"] = latency_json(report.combine);
+  if (report.gpu) {
+    json["tokens_per_expert"] = report.tokens_per_expert;
+    add_gpu(json, *report.gpu);
+  } else {
+    add_traffic(json, report);
+    json["time_us"] = {{"total", report.total_p50},
+                       {"dispatch", report.dispatch.p50},
+                       {"experts", 0.0},
+                       {"combine", report.combine.p50}};
+    json["dispatch_us"] = latency_json(report.dispatch);
+    json["combine_us"] = latency_json(report.combine);
+  }
   json["output_sha256"] = report.output_sha256;
   json["build"] = build_json();
   return json;

@@ -25,7 +25,33 @@ void add_dispatch(Arguments& arguments, DispatchFormat& format) {
       [&format](const std::string& text) { format = parse_dispatch_format(text.c_str()); });
 }
 
+void add_backend(Arguments& arguments, app::CommunicationOptions& options) {
+  arguments.choice(
+      "--backend", "cpu|cuda", "cpu", "what the ranks compute on; run: cpu only",
+      [&options](const std::string& text) { options.backend = parse_backend(text.c_str()); });
+}
+
+// What a bench can say of GPUs.
+void add_devices(Arguments& arguments, app::BenchOptions& options) {
+  app::CommunicationOptions& communication = options.communication;
+  arguments.choice("--devices", "N,N,...", "rank modulo their number",
+                   "--backend cuda: the CUDA device of each rank", [&](const std::string& text) {
+                     communication.devices = Arguments::read_list("--devices", text, 0);
+                   });
+  const auto budget = [&](const char* name, std::optional<int>& value, const char* phase) {
+    arguments.number(name, 0, "--workers",
+                     std::string("the same of ") + phase + " alone; 0: the default of --workers",
+                     [&value](int given) { value = given; });
+  };
+  budget("--send-workers", communication.send_workers, "sends");
+  budget("--receive-workers", communication.receive_workers, "receives");
+  arguments.number("--sets", options.sets, 1,
+                   "--backend cuda: inputs and outputs that operations take in turn",
+                   "as many as touch twice the L2 cache, at least 2");
+}
+
 void add_communication(Arguments& arguments, app::CommunicationOptions& options) {
+  add_backend(arguments, options);
   add_ranks(arguments, options.ranks, options.ranks_per_node);
   arguments.flag("--processes", options.processes, "ranks are processes instead of threads");
   arguments.choice("--mode", app::kMode, app::kMode, "the only mode of this version",
@@ -47,7 +73,9 @@ void add_communication(Arguments& arguments, app::CommunicationOptions& options)
                    });
   arguments.number("--rounds", options.rounds, 1,
                    "G: groups of a rank's experts that go one after another; divides their number");
-  arguments.number("--workers", options.workers, 1, "W: threads that an operation of a rank uses");
+  arguments.number("--workers", options.workers, 1,
+                   "W: threads that an operation of a rank uses; SMs on CUDA",
+                   "1; on CUDA all SMs of a rank");
   arguments.number<std::uint64_t>("--seed", options.seed, 0, "of everything random");
   arguments.number("--timeout", options.timeout_seconds, 1,
                    "seconds that a rank waits for another before it gives up");
@@ -91,7 +119,8 @@ void add_bench(CLI::App& app, BenchCommand& command) {
                  "file, its rows handed to the ranks in turn");
   add_communication(arguments, options.communication);
   arguments.number("--tokens", options.tokens, 1, "T: tokens on each rank");
-  arguments.number("--repeat", options.repeat, 1, "timed iterations");
+  arguments.number("--repeat", options.repeat, 1, "timed iterations; on CUDA replays of a graph");
+  add_devices(arguments, options);
   add_json(arguments, command.json);
 }
 

@@ -17,12 +17,21 @@ void line(std::string& text, fmt::format_string<Args...> format, Args&&... args)
 
 const char* plural(std::int64_t count) { return count == 1 ? "" : "s"; }
 
-void add_options(std::string& text, const app::CommunicationOptions& options) {
+std::string workers_each(const app::CommunicationOptions& options) {
+  const int send = options.send_budget();
+  const int receive = options.receive_budget();
+  if (send == receive) return fmt::format("{} worker{} each", send, plural(send));
+  return fmt::format("{} workers each to send, {} to receive", send, receive);
+}
+
+// budget: "1 worker each".
+void add_options(std::string& text, const app::CommunicationOptions& options,
+                 const std::string& budget) {
   const Topology topology = options.topology();
-  line(text, "{} rank{} ({}) in {} node{} of {}, {} worker{} each, {} round{}", topology.num_ranks,
+  line(text, "{} rank{} ({}) in {} node{} of {}, {}, {} round{}", topology.num_ranks,
        plural(topology.num_ranks), options.processes ? "processes" : "threads",
-       topology.num_nodes(), plural(topology.num_nodes()), topology.ranks_per_node, options.workers,
-       plural(options.workers), options.rounds, plural(options.rounds));
+       topology.num_nodes(), plural(topology.num_nodes()), topology.ranks_per_node, budget,
+       options.rounds, plural(options.rounds));
   line(text, "{}, path {}, dispatch {} ({}), combine {} (summed at the {})", app::kMode, app::kPath,
        to_string(options.dispatch), to_string(options.resolved_fan_out()),
        to_string(options.combine), to_string(options.reduce));
@@ -61,6 +70,33 @@ void add_verdict(std::string& text, const Report& report) {
   line(text, "{}", report.verified ? "VERIFIED" : "NOT VERIFIED");
 }
 
+const char* explained(const std::string& figure) {
+  if (figure == "dispatch") return "dispatch, in a graph";
+  if (figure == "combine") return "combine, in a graph";
+  if (figure == "pair") return "dispatch then combine, in a graph";
+  if (figure == "launch_gap") return "a kernel that does nothing";
+  if (figure == "dispatch_call") return "dispatch, calls in a row";
+  if (figure == "combine_call") return "combine, calls in a row";
+  if (figure == "dispatch_host") return "dispatch, until the call returns";
+  return "combine, until the call returns";
+}
+
+void add_gpu(std::string& text, const app::BenchOptions& options, const app::GpuReport& gpu) {
+  add_options(text, options.communication,
+              fmt::format("{} SMs to send, {} to receive", gpu.send_workers, gpu.receive_workers));
+  for (std::size_t rank = 0; rank < gpu.devices.size(); ++rank) {
+    line(text, "rank {}: {}", rank, gpu.devices[rank]);
+  }
+  line(text, "{} sets of inputs and outputs in turn, {} operations in a graph", gpu.sets,
+       gpu.graph_operations);
+  line(text, "\nslowest rank, microseconds, of {:<6}{:>10}{:>12}{:>12}", options.repeat, "p50",
+       "p99", "min");
+  for (const app::GpuFigure& figure : gpu.figures) {
+    line(text, "  {:<33}{:>10.2f}{:>12.2f}{:>12.2f}", explained(figure.name), figure.p50,
+         figure.p99, figure.min);
+  }
+}
+
 void add_regions(std::string& text, const std::vector<MemoryRegion>& regions) {
   std::size_t width = 0;
   for (const MemoryRegion& region : regions) width = std::max(width, region.name.size());
@@ -79,7 +115,7 @@ std::string to_table(const app::RunReport& report) {
   line(text, "{}, layer {} ({}): {} experts, top-{}, hidden {}; {} token{}", report.options.layer,
        *report.options.layer_index, report.family, report.shape.experts, report.shape.top_k,
        report.shape.hidden, tokens, plural(tokens));
-  add_options(text, report.options.communication);
+  add_options(text, report.options.communication, workers_each(report.options.communication));
   const int timed = std::max(report.options.repeat - 1, 1);
   line(text, "\ntime of the slowest rank, microseconds (p50 of {})", timed);
   const auto step = [&](const char* name, double time) {
@@ -102,7 +138,13 @@ std::string to_table(const app::BenchReport& report) {
   const app::BenchOptions& options = report.options;
   line(text, "{} experts, top-{}, hidden {}, routing {}; {} token{} a rank", options.experts,
        options.top_k, options.hidden, options.routing, options.tokens, plural(options.tokens));
-  add_options(text, options.communication);
+  if (report.gpu) {
+    add_gpu(text, options, *report.gpu);
+    add_experts(text, report.tokens_per_expert);
+    add_verdict(text, report);
+    return text;
+  }
+  add_options(text, options.communication, workers_each(options.communication));
   line(text, "\nslowest rank, microseconds, of {:<6}{:>10}{:>12}{:>12}{:>16}", options.repeat,
        "p50", "p99", "max", "GB/s a rank");
   const auto row = [&](const char* name, const app::Latency& latency) {

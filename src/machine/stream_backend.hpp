@@ -6,6 +6,7 @@
 
 #include "braid/device.hpp"
 #include "braid/stream.hpp"
+#include "machine/recorder.hpp"
 
 namespace braid::detail {
 
@@ -48,6 +49,8 @@ class StreamBackend : public std::enable_shared_from_this<StreamBackend> {
   // that is being captured into a graph and one that is not leave each other alone.
   virtual void order_after(const Event& event) { wait(event); }
   virtual void synchronize() = 0;
+  // Graphs and times of this stream, which the recorder keeps alive; null where there is none.
+  virtual std::unique_ptr<Recorder> make_recorder() { return nullptr; }
 };
 
 }  // namespace braid::detail

@@ -72,6 +72,9 @@ TEST(BadInput, OptionsOfRun) {
       {run({"--reduce", "expert_node"}), {"--reduce", "expert_node", "token_rank", "expert_rank"}},
       {run({"--dispatch", "fp4"}), {"--dispatch", "fp4", "bf16", "fp8", "fp8_pow2", "fp8_ue8m0"}},
       {run({"--scales", "both"}), {"--scales", "both", "row", "column"}},
+      {run({"--backend", "cuda"}), {"--backend", "cuda", "CPU only so far"}},
+      {run({"--backend", "gpu"}), {"--backend", "gpu", "cpu", "cuda"}},
+      {run({"--devices", "0"}), {"--devices"}},
       {run({"--combine", "fp8"}), {"--combine", "fp8", "bf16", "logfmt10"}},
       {run({"--layer-index", "7"}), {"7"}},
       {run({"--layer-index", "-1"}), {"--layer-index", "-1"}},
@@ -112,8 +115,33 @@ TEST(BadInput, OptionsOfBench) {
       {bench({"--routing", (data(kQwen) / "inputs.safetensors").string()}), {"topk_idx"}},
       {bench({"--routing", (data(kQwen) / "expected.safetensors").string()}), {"topk_idx", "7"}},
       {bench({"--layer", "x"}), {"--layer"}},
+      {bench({"--backend", "gpu"}), {"--backend", "gpu", "cpu or cuda"}},
+      {bench({"--backend", ""}), {"--backend"}},
+      {bench({"--send-workers", "-1"}), {"--send-workers", "-1", "0"}},
+      {bench({"--receive-workers", "-24"}), {"--receive-workers", "-24", "0"}},
+      {bench({"--receive-workers", "some"}), {"--receive-workers", "some"}},
+      {bench({"--devices", "0,1,2,3"}), {"--devices", "4", "cpu"}},
+      {bench({"--backend", "cuda", "--devices", "0,1"}), {"--devices", "2", "4"}},
+      {bench({"--backend", "cuda", "--devices", "0,,1"}), {"--devices", "''", "0"}},
+      {bench({"--backend", "cuda", "--devices", "0,-1"}), {"--devices", "-1", "0"}},
+      {bench({"--backend", "cuda", "--devices", ""}), {"--devices"}},
+      {bench({"--sets", "4"}), {"--sets", "4", "cuda"}},
+      {bench({"--backend", "cuda", "--sets", "0"}), {"--sets", "0"}},
+      {bench({"--backend", "cuda", "--sets", "5000"}), {"--sets", "5000", "4096"}},
       {{"bench", "--tokens", "2000000000"}, {"2000000000"}},
   });
+}
+
+// Of the build where it has no CUDA, else of the machine where it has no GPU; these tests run on
+// such machines alone.
+TEST(BadInput, CudaThatIsNotThereIsNamed) {
+  const Words bench = {"bench", "--backend", "cuda", "--ranks", "2", "--tokens", "2"};
+  for (const Words& more : {Words{}, Words{"--processes"}, Words{"--devices", "0,0"}}) {
+    const std::string sentence = refusal(joined(bench, more));
+    const bool build = sentence.find("which this build is without") != std::string::npos;
+    const bool machine = sentence.find("no CUDA device is there") != std::string::npos;
+    EXPECT_TRUE(build || machine) << sentence;
+  }
 }
 
 TEST(BadInput, OptionsOfPlan) {

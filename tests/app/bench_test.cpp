@@ -34,6 +34,7 @@ TEST(Bench, ChecksFanOutReduceRoundsWorkersAndProcesses) {
   verified({"--fan-out", "per_expert", "--reduce", "expert_rank", "--rounds", "2"});
   verified({"--reduce", "expert_rank", "--workers", "2", "--processes"});
   verified({"--fan-out", "per_expert", "--rounds", "4", "--workers", "3", "--processes"});
+  verified({"--send-workers", "2", "--receive-workers", "0"});
 }
 
 TEST(Bench, ShowsThatLogFmtSendsFewerBytes) {

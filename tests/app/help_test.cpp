@@ -32,6 +32,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "--scales",
                         "--combine",
                         "--rounds",
+                        "--backend",
                         "--workers",
                         "--seed",
                         "--timeout",
@@ -50,7 +51,9 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
     EXPECT_TRUE(names(run, option)) << option;
   }
   const std::string bench = braid({"bench", "--help"}).out;
-  for (const auto& option : joined(common, {"--hidden", "--experts", "--topk", "--routing"})) {
+  for (const auto& option :
+       joined(common, {"--hidden", "--experts", "--topk", "--routing", "--devices",
+                       "--send-workers", "--receive-workers", "--sets"})) {
     EXPECT_TRUE(names(bench, option)) << option;
   }
   const std::string plan = braid({"plan", "--help"}).out;

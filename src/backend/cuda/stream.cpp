@@ -10,6 +10,7 @@
 #include "backend/cuda/device.hpp"
 #include "backend/cuda/device_guard.hpp"
 #include "backend/cuda/launch.hpp"
+#include "backend/cuda/recorder.hpp"
 #include "base/check.hpp"
 
 namespace braid::cuda {
@@ -238,6 +239,10 @@ void CudaStream::synchronize() {
   }
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   state_->throw_failure();
+}
+
+std::unique_ptr<braid::detail::Recorder> CudaStream::make_recorder() {
+  return std::make_unique<CudaRecorder>(std::static_pointer_cast<CudaStream>(shared_from_this()));
 }
 
 void CudaStream::watch(const std::weak_ptr<braid::detail::FailureSource>& source) {

@@ -55,6 +55,7 @@ class CudaStream final : public braid::detail::StreamBackend {
   void wait(const Event& event) override;
   void order_after(const Event& event) override;
   void synchronize() override;
+  std::unique_ptr<braid::detail::Recorder> make_recorder() override;
 
   // synchronize(), and wait() on this stream's events, ask it from now on.
   void watch(const std::weak_ptr<braid::detail::FailureSource>& source);

@@ -62,6 +62,44 @@ TEST(Options, EachRefusalNamesOptionValueAndWhatIsAllowed) {
             "the hidden size is 100, but must be a multiple of 8 for --dispatch bf16");
 }
 
+TEST(Options, DevicesAreForCudaAndOneForEachRank) {
+  EXPECT_EQ(refusal([](auto& options, auto&) {
+              options.devices = {0, 1};
+            }),
+            "--devices names 2 CUDA devices, but --backend is cpu");
+  EXPECT_EQ(refusal([](auto& options, auto&) {
+              options.backend = Backend::kCuda;
+              options.devices = {0, 1};
+            }),
+            "--devices names 2 CUDA devices, but must name one for each of the 8 ranks");
+  EXPECT_EQ(refusal([](auto& options, auto&) {
+              options.backend = Backend::kCuda;
+              options.ranks = 2;
+              options.devices = {0, 0};
+            }),
+            "accepted");
+}
+
+TEST(Options, RunIsForTheCpu) {
+  RunOptions options;
+  EXPECT_NO_THROW(check(options));
+  options.communication.backend = Backend::kCuda;
+  EXPECT_THROW(check(options), Error);
+}
+
+TEST(Options, APhasesBudgetIsItsOwnThenThatOfWorkersThenTheBackends) {
+  CommunicationOptions options;
+  EXPECT_EQ(options.send_budget(), 1);
+  options.workers = 3;
+  options.receive_workers = 5;
+  EXPECT_EQ(options.send_budget(), 3);
+  EXPECT_EQ(options.receive_budget(), 5);
+  options.receive_workers = 0;
+  EXPECT_EQ(options.receive_budget(), 1);
+  options.backend = Backend::kCuda;
+  EXPECT_EQ(options.receive_budget(), 0);
+}
+
 TEST(Options, ModesAndPathsThatAreNotOfferedAreRefusedByName) {
   EXPECT_NO_THROW(check_mode("low_latency"));
   EXPECT_NO_THROW(check_path("direct"));

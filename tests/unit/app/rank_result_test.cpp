@@ -36,6 +36,19 @@ TEST(RankResult, ComesBackWholeFromItsBytes) {
   EXPECT_EQ(got.output, sent.output);
 }
 
+TEST(RankResult, BringsWhatAGpuMeasured) {
+  RankResult sent = example(1);
+  EXPECT_FALSE(deserialize(serialize(sent)).gpu.has_value());
+  sent.gpu = GpuTimes{"CUDA device 1", 8, 24, 96, {1.5, 2}, {3}, {4}, {5}, {6}, {7}, {8}, {9, 10}};
+  const RankResult got = deserialize(serialize(sent));
+  ASSERT_TRUE(got.gpu.has_value());
+  EXPECT_EQ(got.gpu->device, "CUDA device 1");
+  EXPECT_EQ(got.gpu->receive_workers, 24);
+  for (const auto& [name, figure] : kGpuFigures) {
+    EXPECT_EQ((*got.gpu).*figure, (*sent.gpu).*figure) << name;
+  }
+}
+
 TEST(RankResult, OfARankWithoutTokensComesBackToo) {
   RankResult sent = example(1);
   sent.output.clear();

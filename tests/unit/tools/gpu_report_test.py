@@ -1,0 +1,113 @@
+"""tools/gpu_report.py: the wire's floor, what is compared with what, and the table; and that
+tools/gpu_check has a bench for every row of the reference."""
+
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import gpu_report  # noqa: E402
+
+REFERENCE = json.loads(gpu_report.REFERENCE.read_text())
+RUN = {"gpu": "NVIDIA H100", "date": "2026-11-22", "commit": "abc", "cards": 2}
+
+
+def gpu_check():
+    loader = importlib.machinery.SourceFileLoader("gpu_check", str(ROOT / "tools/gpu_check"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
+    loader.exec_module(module)
+    return module
+
+
+def report(**changes) -> dict:
+    """As `braid bench --backend cuda --json` writes it, as far as it is read."""
+    shape = {"ranks": 2, "processes": False, "tokens": 128, "hidden": 7168, "experts": 64,
+             "topk": 8, "routing": "uniform", "dispatch": "fp8", "scales": "column",
+             "combine": "bf16", "reduce": "expert_rank", "fan_out": "per_rank", "rounds": 1,
+             "send_workers": 132, "receive_workers": 132, "sets": 11, "graph_operations": 99,
+             "repeat": 100, "verified": True}
+    figures = {f"{name}_us": {"p50": 16.0, "p99": 18.0, "min": 15.0} for name in gpu_report.FIGURES}
+    return shape | figures | changes
+
+
+def line(case: str, **changes) -> dict:
+    return gpu_report.record(case, report(**changes), RUN)
+
+
+class Floor(unittest.TestCase):
+    def floor(self, figure: str, **changes) -> float:
+        return gpu_report.wire_floor_us(figure, line("128", **changes), 333)
+
+    def test_one_copy_a_token_and_rank(self):
+        # 128 tokens of 7168 + 56 * 4 bytes; one token in four hundred has no route to the peer.
+        self.assertAlmostEqual(self.floor("dispatch"), 128 * 7392 * 0.9976 / 333e3, places=3)
+        self.assertAlmostEqual(self.floor("combine"), 128 * 14336 * 0.9976 / 333e3, places=3)
+        self.assertAlmostEqual(self.floor("pair"), self.floor("dispatch") + self.floor("combine"))
+
+    def test_one_row_a_route_where_the_token_rank_sums(self):
+        self.assertAlmostEqual(self.floor("combine", reduce="token_rank"), 128 * 4 * 14336 / 333e3)
+
+    def test_of_other_formats(self):
+        self.assertAlmostEqual(self.floor("dispatch", dispatch="bf16"), self.floor("combine"))
+        self.assertAlmostEqual(self.floor("dispatch", dispatch="fp8_ue8m0"),
+                               128 * 7224 * 0.9976 / 333e3, places=3)
+
+
+class Table(unittest.TestCase):
+    titles = {row["case"]: row["case"] for row in REFERENCE["rows"]}
+
+    def rows(self, lines: list[dict], comparable: bool = True) -> dict[str, gpu_report.Row]:
+        rows = gpu_report.rows_of(lines, REFERENCE, self.titles, comparable)
+        return {row.what: row for row in rows}
+
+    def test_the_best_peer_counts_and_the_targets_are_held(self):
+        rows = self.rows([line("128")])
+        dispatch = rows["dispatch, 128"]
+        self.assertEqual((dispatch.peer, dispatch.peer_us), ("DeepEP V2", 20.8))
+        self.assertEqual(dispatch.verdict, "met")
+        self.assertEqual(rows["combine, 128"].verdict, "met")
+        self.assertEqual(rows["pair, 128"].verdict, "goal met")
+        slow = {"p50": 17.1, "p99": 18.0, "min": 15.0}
+        self.assertEqual(self.rows([line("128", dispatch_us=slow)])["dispatch, 128"].verdict,
+                         "NOT MET")
+
+    def test_what_was_not_measured_says_so(self):
+        self.assertEqual(self.rows([])["combine, 8"].verdict, "not measured")
+
+    def test_two_ranks_on_one_gpu_are_compared_with_nothing(self):
+        for row in self.rows([line("128")], comparable=False).values():
+            self.assertEqual((row.peer_us, row.floor, row.must, row.goal), (None,) * 4)
+
+    def test_every_row_is_a_line_of_equal_columns(self):
+        text = gpu_report.table(list(self.rows([line("128"), line("8")]).values()))
+        self.assertEqual(len(text), len(REFERENCE["rows"]) + 1)
+        self.assertIn("20.8 DeepEP V2", text[1])
+        self.assertIn("0.77", text[1])
+        self.assertEqual(len({each.rstrip().rfind("  ") for each in text[1:3]}), 1)
+
+
+class Check(unittest.TestCase):
+    def test_a_bench_for_every_row_of_the_reference(self):
+        self.assertEqual({row["case"] for row in REFERENCE["rows"]}, set(gpu_check().CASES))
+
+    def test_two_ranks_of_one_gpu_name_it_twice(self):
+        check = gpu_check()
+        for case in check.CASES.values():
+            self.assertIn("--devices", check.bench_options(case, cards=1))
+            self.assertNotIn("--devices", check.bench_options(case, cards=2))
+            self.assertNotIn("", check.bench_options(case, cards=2))
+
+    def test_every_peer_has_a_source_and_its_conditions(self):
+        for row in REFERENCE["rows"]:
+            for peer in row["peers"]:
+                self.assertTrue(REFERENCE["peers"][peer]["source"])
+                self.assertTrue(REFERENCE["peers"][peer]["conditions"])
+
+
+if __name__ == "__main__":
+    unittest.main()
