@@ -34,8 +34,8 @@ struct RowOrigin {
   std::uint32_t slot = 0;  // token * k + first choice that names the expert
 };
 
-// A naming of a local expert by a token of some source, as combine at the expert rank sums it. It is
-// there when its epoch is that of the handle's dispatch: nothing is cleared.
+// A naming of a local expert by a token of some source, as combine at the expert rank sums it. It
+// is there when its epoch is that of the handle's dispatch: nothing is cleared.
 struct SumTerm {
   std::uint32_t epoch = 0;
   std::uint32_t row = 0;  // local expert * row capacity + row

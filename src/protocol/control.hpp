@@ -48,8 +48,7 @@ BRAID_HD void raise_unraised(M& m, const OperationArgs& op) {
   if (epoch == 0) return;
   m.for_threads(op.map.shape.num_ranks, [&](int peer) {
     if (!is_active(op, peer) || !m.reachable(peer)) return;
-    m.raise(peer, op.map.received_flag(depth_of(op, epoch), m.rank()),
-            layout::make_word(epoch, 0));
+    m.raise(peer, op.map.received_flag(depth_of(op, epoch), m.rank()), layout::make_word(epoch, 0));
   });
 }
 

@@ -215,8 +215,8 @@ std::string RankRun::combine_and_check(const Case& c, Dispatched& d) {
     // Rounds alternate between streams: their order is the buffer's to keep.
     Stream& stream = round % 2 == 0 ? stream_ : other_stream_;
     if (c.rows_of_one_round) {
-      const Tensor rows = tensor_of(y.data() + round * per_round * capacity * kHidden, DType::kBFloat16,
-                                    {per_round, capacity, kHidden});
+      const Tensor rows = tensor_of(y.data() + round * per_round * capacity * kHidden,
+                                    DType::kBFloat16, {per_round, capacity, kHidden});
       buffer_.combine_send(d.handle, round, rows, stream);
     } else {
       buffer_.combine_send(d.handle, round, stream);

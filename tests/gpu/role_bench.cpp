@@ -1,5 +1,5 @@
-// Dispatch and combine between two ranks as kernels, timed by graph replays: a line of JSON for each
-// figure.
+// Dispatch and combine between two ranks as kernels, timed by graph replays: a line of JSON for
+// each figure.
 //
 //   role_bench [--replays N] [--only TEXT]
 //
@@ -72,8 +72,8 @@ class RoleBench {
       const auto inputs = make_inputs(now);
       if (set == 0) inputs_ = inputs;
       for (int rank = 0; rank < kRanks; ++rank) {
-        auto operation = std::make_unique<GpuOperation>(
-            now, inputs[static_cast<std::size_t>(rank)], ranks_.device(rank));
+        auto operation = std::make_unique<GpuOperation>(now, inputs[static_cast<std::size_t>(rank)],
+                                                        ranks_.device(rank));
         if (set == 0) {
           operation->give_rows(rows[rank].data());
         } else {
@@ -240,9 +240,10 @@ class RoleBench {
     for (int rank = 0; rank < kRanks; ++rank) {
       const machine::TimeoutRecord& timeout = ranks_.timeout(rank);
       if (timeout.state == 0) continue;
-      fail(ErrorCode::kTimeout, "{}: rank {} waited for rank {} in operation {}: epoch {}, saw {:x}",
-           what, rank, timeout.tag.peer, static_cast<int>(timeout.tag.operation),
-           timeout.expected_epoch, timeout.seen);
+      fail(ErrorCode::kTimeout,
+           "{}: rank {} waited for rank {} in operation {}: epoch {}, saw {:x}", what, rank,
+           timeout.tag.peer, static_cast<int>(timeout.tag.operation), timeout.expected_epoch,
+           timeout.seen);
     }
   }
 
@@ -297,11 +298,10 @@ void run_case(const Settings& settings, int tokens, int experts, int sets) {
                cuda::launch_combine(w.combine, s);
              },
              true, true});
-  bench.run({"combine_token_rank",
-             [](const Work& w, cudaStream_t s) {
-               cuda::launch_combine(at_token_rank(w.combine), s);
-             },
-             false, true});
+  bench.run(
+      {"combine_token_rank",
+       [](const Work& w, cudaStream_t s) { cuda::launch_combine(at_token_rank(w.combine), s); },
+       false, true});
   bench.run({"dispatch_two_launches", launch_dispatch(full, full), true});
   bench.run({"dispatch_8_24", launch_dispatch(8, 24), true});
   bench.run({"combine_two_launches", launch_combine(full, full), false, true});
@@ -323,8 +323,7 @@ void run_case(const Settings& settings, int tokens, int experts, int sets) {
                  false, true});
     }
     for (const bool cooperative : {false, true}) {
-      bench.run({cooperative ? "empty_cooperative" : "empty",
-                 [=](const Work& w, cudaStream_t s) {
+      bench.run({cooperative ? "empty_cooperative" : "empty", [=](const Work& w, cudaStream_t s) {
                    launch_empty(w.dispatch, full, cooperative, s);
                  }});
     }

@@ -30,11 +30,11 @@ struct CaseShape {
   std::uint32_t seed = 1;
 
   layout::BufferShape buffer() const;
-  std::int64_t data_bytes() const;   // of out_x
-  std::int64_t scale_bytes() const;  // of out_scales
-  std::int64_t num_rows() const;     // of the experts, at a rank
+  std::int64_t data_bytes() const;    // of out_x
+  std::int64_t scale_bytes() const;   // of out_scales
+  std::int64_t num_rows() const;      // of the experts, at a rank
   std::int64_t expert_bytes() const;  // of their outputs
-  std::int64_t token_bytes() const;  // of a rank's tokens
+  std::int64_t token_bytes() const;   // of a rank's tokens
 };
 
 struct RankInput {

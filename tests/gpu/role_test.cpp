@@ -30,8 +30,8 @@ struct Roles {
   void (*combine_receive)(const cuda::CombineKernelArgs&, cudaStream_t);
 };
 constexpr Roles kGeneric{"generic", cuda::generic::launch_dispatch_send,
-                         cuda::generic::launch_dispatch_receive,
-                         cuda::generic::launch_combine_send, cuda::generic::launch_combine_receive};
+                         cuda::generic::launch_dispatch_receive, cuda::generic::launch_combine_send,
+                         cuda::generic::launch_combine_receive};
 constexpr Roles kChosen{"chosen", cuda::launch_dispatch_send, cuda::launch_dispatch_receive,
                         cuda::launch_combine_send, cuda::launch_combine_receive};
 // A rank's sender need not be its peers' receivers' kind.
@@ -195,7 +195,8 @@ std::vector<Named> cases() {
          s.routing = Routing::kRepeated;
        }),
        8},
-      {"token_rank_full_size", [] {
+      {"token_rank_full_size",
+       [] {
          CaseShape shape;
          shape.at_expert_rank = false;
          return shape;

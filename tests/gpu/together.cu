@@ -109,8 +109,8 @@ void require_taken(const Args& args) {
 }  // namespace
 
 void generic_together::dispatch(const DispatchTogether& all, cudaStream_t stream) {
-  launch_all(generic_dispatch, all.on_device(), grid_of(all),
-             needs_of(all.first().machine.shared), stream);
+  launch_all(generic_dispatch, all.on_device(), grid_of(all), needs_of(all.first().machine.shared),
+             stream);
 }
 
 void generic_together::combine(const CombineTogether& all, cudaStream_t stream) {

@@ -11,7 +11,8 @@
 
 namespace braid::cuda {
 
-// Sixteen channels for each of a thread's units: unit u is channels 16 * (u * kRowThreads + thread).
+// Sixteen channels for each of a thread's units: unit u is channels 16 * (u * kRowThreads +
+// thread).
 template <int kUnits>
 struct Channels {
   uint4 low[kUnits], high[kUnits];

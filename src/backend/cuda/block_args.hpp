@@ -1,6 +1,6 @@
-// What the block roles are told: an operation's arguments and what follows from them, which the host
-// works out once. A division or a layout that each thread works out again costs more than a flag's
-// way to memory.
+// What the block roles are told: an operation's arguments and what follows from them, which the
+// host works out once. A division or a layout that each thread works out again costs more than a
+// flag's way to memory.
 #pragma once
 
 #include "backend/cuda/block_maps.hpp"
@@ -28,7 +28,7 @@ struct DispatchBlockArgs {
   Divisor local_experts;  // from an expert to its rank
   Divisor notice_words;   // from a word of all sources' notices to its source
   int num_local = 1;
-  int route_lanes_log2 = 0;  // lanes for a token's choices, four each
+  int route_lanes_log2 = 0;   // lanes for a token's choices, four each
   bool whole_routes = false;  // four choices are one or two aligned loads
 };
 

@@ -1,5 +1,5 @@
-// Combine's whole role for blocks of a GPU: BF16 rows, one round. Layout, flags and what they promise
-// are those of src/protocol; the work is shared out for this machine.
+// Combine's whole role for blocks of a GPU: BF16 rows, one round. Layout, flags and what they
+// promise are those of src/protocol; the work is shared out for this machine.
 //
 // Where both phases are one launch, what is the rank's own is summed where the experts left it: it
 // crosses no slot.

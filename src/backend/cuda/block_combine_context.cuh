@@ -93,8 +93,8 @@ struct CombineContext {
   __device__ Term load_term(int source, int token) const {
     if (place.lane >= k()) return {};
     const auto words = *reinterpret_cast<const uint4*>(
-        a.op.local + a.op.local_map.term(a.op.handle_slot, source,
-                                         std::int64_t{token} * k() + place.lane));
+        a.op.local +
+        a.op.local_map.term(a.op.handle_slot, source, std::int64_t{token} * k() + place.lane));
     return {words.x, words.y, __uint_as_float(words.z)};
   }
   // The lanes whose naming is of the dispatch that is combined.
@@ -109,8 +109,7 @@ struct CombineContext {
   __device__ Homeward load_home(int i) const {
     Homeward home;
     if (i >= num_homes()) return home;
-    const auto step =
-        static_cast<int>(args.max_tokens.quotient(static_cast<std::uint32_t>(i)));
+    const auto step = static_cast<int>(args.max_tokens.quotient(static_cast<std::uint32_t>(i)));
     home.source = place.rank() + 1 + step;
     if (home.source >= num_ranks()) home.source -= num_ranks();
     home.token = i - step * a.op.map.shape.max_tokens;

@@ -59,7 +59,8 @@ class CombineReceiver {
   }
 
  private:
-  // A warp's part of a token's channels. Its lanes are choices where flags and weights are concerned.
+  // A warp's part of a token's channels. Its lanes are choices where flags and weights are
+  // concerned.
   __device__ bool receive_token(int token, const Arriving& in) {
     const int lane = c_.place.lane;
     const int rank = in.expert >= 0 ? c_.rank_of(in.expert) : -1;
@@ -79,10 +80,10 @@ class CombineReceiver {
     bool reached = true;
     if (counts && first == lane && !own) {
       const Word* flag = c_.place.word(c_.a.op.map.combine_flag(c_.depth, slots + lane));
-      reached = c_.place.flags
-                    .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank},
-                          c_.waited(rank))
-                    .reached;
+      reached =
+          c_.place.flags
+              .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank}, c_.waited(rank))
+              .reached;
     }
     if (__any_sync(kAllLanes, !reached) != 0) return false;
     __syncwarp();

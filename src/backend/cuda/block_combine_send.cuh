@@ -48,7 +48,8 @@ struct Sums {
 
 // The weighted sum of a token's rows, which come through the ring in the order of its choices.
 template <int kUnits>
-__device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& term, unsigned named) {
+__device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& term,
+                                               unsigned named) {
   Sums<kUnits> sums;
   sums.clear();
 #pragma unroll 1
@@ -103,8 +104,8 @@ class CombineSender {
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
     if (!c_.place.sends()) return;
-    c_.may_send = !c_.place.await_depth(depths, c_.epoch, {machine::Operation::kCombineSend},
-                                        c_.a.waited_ns);
+    c_.may_send =
+        !c_.place.await_depth(depths, c_.epoch, {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);
     __syncwarp();
     if (c_.place.worker == 0 && c_.may_send) post_signals();
@@ -114,9 +115,8 @@ class CombineSender {
   template <int kUnits>
   __device__ void run(const Share& share, const Homeward& first) {
     if (c_.place.is_ahead()) {
-      for_each_home(share, first, [&](const Homeward& home, unsigned rows) {
-        load_rows(c_, home.term, rows);
-      });
+      for_each_home(share, first,
+                    [&](const Homeward& home, unsigned rows) { load_rows(c_, home.term, rows); });
     } else if (c_.place.sends()) {
       if constexpr (kAtExpertRank) {
         send_rows(c_.out, share, first);

@@ -1,8 +1,8 @@
 // The shape of a block of the block roles.
 //
 // Fourteen warps work on rows: 7168 channels are sixteen for each of their threads. One plans or
-// loads ahead, one sends: each of the two is alone with its instructions, and a flag's way to memory
-// is long. More than sixteen warps would leave a thread 96 registers instead of 128.
+// loads ahead, one sends: each of the two is alone with its instructions, and a flag's way to
+// memory is long. More than sixteen warps would leave a thread 96 registers instead of 128.
 #pragma once
 
 #include "backend/cuda/shared_map.hpp"
@@ -30,7 +30,8 @@ inline constexpr int kHomeParts = 4;
 // Named barriers of a block; 0 is __syncthreads.
 inline constexpr int kReadBarrier = 1;  // row warps arrive, the sending warp waits
 inline constexpr int kRowBarrier = 2;   // the row warps' own
-inline constexpr int kStateBarrier = 3;  // all arrive that have read the state, the sending warp waits
+inline constexpr int kStateBarrier =
+    3;  // all arrive that have read the state, the sending warp waits
 inline constexpr int kReadThreads = kRowThreads + kWarpLanes;
 
 }  // namespace braid::cuda

@@ -1,5 +1,5 @@
-// Dispatch's whole role for blocks of a GPU: one round, one copy a rank. Layout, flags and what they
-// promise are those of src/protocol; the work is shared out for this machine.
+// Dispatch's whole role for blocks of a GPU: one round, one copy a rank. Layout, flags and what
+// they promise are those of src/protocol; the work is shared out for this machine.
 //
 // Where both phases are one launch, a block's own rows go from shared memory to its own rank's
 // experts: they cross no slot.

@@ -1,5 +1,5 @@
-// Dispatch's receive by the blocks of a GPU: from messages to rows of the experts, and the tables that
-// combine reads. A message is bytes here: neither its format nor its length is compiled in.
+// Dispatch's receive by the blocks of a GPU: from messages to rows of the experts, and the tables
+// that combine reads. A message is bytes here: neither its format nor its length is compiled in.
 #pragma once
 
 #include "backend/cuda/block_dispatch_context.cuh"
@@ -44,16 +44,17 @@ class DispatchReceiver {
     const int words = c_.num_local() + 1;  // rows of each expert, messages
 #pragma unroll 1
     for (int i = c_.place.thread; i < c_.num_ranks() * words; i += kRowThreads) {
-      const auto source = static_cast<int>(c_.args.notice_words.quotient(static_cast<std::uint32_t>(i)));
+      const auto source =
+          static_cast<int>(c_.args.notice_words.quotient(static_cast<std::uint32_t>(i)));
       const int word = i - source * words;
       std::uint32_t value = 0;
       if (c_.is_active(source)) {
         const std::int64_t offset = word < c_.num_local()
                                         ? c_.a.op.map.count_word(c_.depth, source, word)
                                         : c_.a.op.map.messages_word(c_.depth, source, 0);
-        const auto result = c_.place.flags.wait(
-            c_.place.word(offset), c_.epoch, {machine::Operation::kDispatchReceive, 0, source},
-            c_.waited(source));
+        const auto result = c_.place.flags.wait(c_.place.word(offset), c_.epoch,
+                                                {machine::Operation::kDispatchReceive, 0, source},
+                                                c_.waited(source));
         c_.note(!result.reached);
         value = layout::value_of(result.seen);
       }
@@ -71,7 +72,8 @@ class DispatchReceiver {
       std::uint32_t rows = 0;
 #pragma unroll 1
       for (int source = 0; source < c_.num_ranks(); ++source) {
-        std::uint32_t& first = c_.at<std::uint32_t>(c_.map.first_rows)[source * c_.num_local() + expert];
+        std::uint32_t& first =
+            c_.at<std::uint32_t>(c_.map.first_rows)[source * c_.num_local() + expert];
         const std::uint32_t count = first;
         first = rows;
         rows += count;
@@ -121,7 +123,8 @@ class DispatchReceiver {
 #pragma unroll 1
     for (int source = 0; source < c_.num_ranks(); ++source) total += messages_of(source);
     const int workers = c_.place.machine.num_workers;
-    // The more messages, the fewer warps share one: all of a block's, half of them, or each its own.
+    // The more messages, the fewer warps share one: all of a block's, half of them, or each its
+    // own.
     if (total <= workers) {
       place_messages<kRowWarps>(total);
     } else if (total <= 2 * workers) {
@@ -147,10 +150,11 @@ class DispatchReceiver {
       for (; slot >= messages_of(in.source); ++in.source) slot -= messages_of(in.source);
       bool reached = true;
       if (c_.place.lane == 0) {
-        reached = c_.place.flags
-                      .wait(c_.place.word(c_.a.op.map.arrived_flag(c_.depth, in.source, slot)), c_.epoch,
-                            {machine::Operation::kDispatchReceive, 0, in.source}, c_.waited(in.source))
-                      .reached;
+        reached =
+            c_.place.flags
+                .wait(c_.place.word(c_.a.op.map.arrived_flag(c_.depth, in.source, slot)), c_.epoch,
+                      {machine::Operation::kDispatchReceive, 0, in.source}, c_.waited(in.source))
+                .reached;
       }
       if (__shfl_sync(kAllLanes, static_cast<int>(reached), 0) == 0) {
         c_.note(true);
@@ -159,10 +163,10 @@ class DispatchReceiver {
       __syncwarp();
       in.row = c_.place.machine.local + c_.a.op.map.message(c_.depth, in.source, slot);
       const auto header = *reinterpret_cast<const uint4*>(in.row + c_.shape.header_at);
-      const uint4 placed = c_.place.lane < c_.k()
-                               ? reinterpret_cast<const uint4*>(in.row + c_.shape.placements_at)
-                                     [c_.place.lane]
-                               : uint4{};
+      const uint4 placed =
+          c_.place.lane < c_.k()
+              ? reinterpret_cast<const uint4*>(in.row + c_.shape.placements_at)[c_.place.lane]
+              : uint4{};
       in.token = header.x;
       in.count = static_cast<int>(header.y);
       in.placement = placement_of(placed);
@@ -183,7 +187,8 @@ class DispatchReceiver {
     std::int64_t data_at = 0, scales_at = 0;  // of this lane's placement, in the outputs
     bool writes = false;
     const auto words = static_cast<int>(c_.shape.scale_bytes / layout::kScaleWordBytes);
-    const layout::ScaleShape scale_shape{c_.a.scale_layout, words, c_.a.op.map.shape.row_capacity()};
+    const layout::ScaleShape scale_shape{c_.a.scale_layout, words,
+                                         c_.a.op.map.shape.row_capacity()};
     if (c_.place.lane < in.count) {
       const std::uint32_t row = keep_tables(in);
       const int expert = in.placement.local_expert();
@@ -234,7 +239,8 @@ class DispatchReceiver {
   __device__ std::uint32_t keep_tables(const Incoming& in) const {
     const int expert = in.placement.local_expert();
     const std::uint32_t row =
-        c_.at<std::uint32_t>(c_.map.first_rows)[in.source * c_.num_local() + expert] + in.placement.row;
+        c_.at<std::uint32_t>(c_.map.first_rows)[in.source * c_.num_local() + expert] +
+        in.placement.row;
     const std::int64_t row_idx = expert * c_.a.op.map.shape.row_capacity() + row;
     if (in.part != 0) return row;
     const std::uint32_t slot = in.token * static_cast<std::uint32_t>(c_.k()) +
@@ -243,8 +249,8 @@ class DispatchReceiver {
     *reinterpret_cast<uint4*>(c_.a.op.local + tables.term(c_.a.op.handle_slot, in.source, slot)) = {
         c_.epoch, static_cast<std::uint32_t>(row_idx), __float_as_uint(in.placement.weight), 0};
     if (in.placement.repeat()) return row;
-    *reinterpret_cast<layout::RowOrigin*>(
-        c_.a.op.local + tables.origin(c_.a.op.handle_slot, expert, row)) = {
+    *reinterpret_cast<layout::RowOrigin*>(c_.a.op.local +
+                                          tables.origin(c_.a.op.handle_slot, expert, row)) = {
         static_cast<std::uint32_t>(in.source), slot};
     return row;
   }

@@ -34,8 +34,8 @@ class DispatchSender {
     } else if (c_.place.is_ahead()) {
       const Choice first = load_choice(0);
       const Word depths = c_.place.peek_depths();
-      const bool missed = c_.place.await_depth(
-          depths, newest + 1, {machine::Operation::kDispatchSend}, c_.a.waited_ns);
+      const bool missed = c_.place.await_depth(depths, newest + 1,
+                                               {machine::Operation::kDispatchSend}, c_.a.waited_ns);
       if (!begin(newest, missed)) return;
       plan_tokens(first);
     } else {
@@ -209,8 +209,8 @@ class DispatchSender {
       *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
           static_cast<std::uint32_t>(c_.first_token + i), static_cast<std::uint32_t>(named), 0, 0};
       plan.message = message;
-      plan.flag = reinterpret_cast<Word*>(
-          c_.peer(rank) + map.arrived_flag(c_.depth, c_.place.rank(), slot));
+      plan.flag = reinterpret_cast<Word*>(c_.peer(rank) +
+                                          map.arrived_flag(c_.depth, c_.place.rank(), slot));
     }
     return plan;
   }

@@ -8,8 +8,8 @@
 
 namespace braid::cuda {
 
-// Two counts in a word: of the tokens before a block's own, and of all tokens that it looks at. Both
-// are counted by one addition; neither reaches 2^16.
+// Two counts in a word: of the tokens before a block's own, and of all tokens that it looks at.
+// Both are counted by one addition; neither reaches 2^16.
 struct RouteCount {
   std::uint32_t word = 0;
   BRAID_HD constexpr std::uint32_t before() const { return word >> 16; }

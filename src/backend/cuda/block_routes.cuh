@@ -1,13 +1,13 @@
-// Counting a top-k table for a block: rows by expert and messages by rank, of all tokens or of those
-// before the block's own.
+// Counting a top-k table for a block: rows by expert and messages by rank, of all tokens or of
+// those before the block's own.
 #pragma once
 
 #include "backend/cuda/block_dispatch_context.cuh"
 
 namespace braid::cuda {
 
-// Four choices of a token a thread, and at most 32 ranks; the row warps' work. What they load first is
-// on its way while other things are done.
+// Four choices of a token a thread, and at most 32 ranks; the row warps' work. What they load first
+// is on its way while other things are done.
 class RouteCounter {
  public:
   __device__ explicit RouteCounter(const DispatchContext& c)
@@ -96,8 +96,7 @@ class RouteCounter {
     for (int rank = 0; rank < c_.num_ranks(); ++rank) {
       const bool goes = (ranks >> rank & 1u) != 0;
       const auto all = static_cast<unsigned>(__popc(__ballot_sync(kAllLanes, goes)));
-      const auto before =
-          static_cast<unsigned>(__popc(__ballot_sync(kAllLanes, goes && earlier)));
+      const auto before = static_cast<unsigned>(__popc(__ballot_sync(kAllLanes, goes && earlier)));
       if (c_.place.lane == 0 && all != 0) {
         add(c_.map.row_messages, rank, RouteCount::of(all, before));
       }
