@@ -352,8 +352,8 @@ TEST(Plan, RegionsFollowEachOtherAndAddUp) {
   }
   EXPECT_LE(end, plan.symmetric_bytes);
   EXPECT_LT(plan.symmetric_bytes - end, 4096U);
-  // 128 slots of 8 ranks of 14336 + 16 + 8*16 bytes, rounded up to 128, twice.
-  EXPECT_EQ(plan.symmetric.back().bytes, 2U * 8 * 128 * 14592);
+  // 128 slots of 8 ranks of 14336 + 16 + 8*16 bytes, rounded up to 128; one more than depths.
+  EXPECT_EQ(plan.symmetric.back().bytes, 3U * 8 * 128 * 14592);
 }
 
 }  // namespace

@@ -98,6 +98,14 @@ class RowRing {
     ++lap_;
   }
 
+  // At most a lap.
+  __device__ void skip(int rows) {
+    turn_ += rows;
+    if (turn_ < num_rows_) return;
+    turn_ -= num_rows_;
+    ++lap_;
+  }
+
   // Who fills: its last content was read.
   __device__ void await_empty() const {
     if (lap_ > 0) await(empty(turn_), (lap_ - 1) & 1u);
@@ -245,9 +253,14 @@ struct BlockPlace {
   __device__ const Word* word(std::int64_t at) const {
     return reinterpret_cast<const Word*>(machine.local + at);
   }
-  // From memory; the contexts keep copies, since the way there is long.
   __device__ const std::uint32_t* active() const {
     return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset);
+  }
+  // A bit for each active rank, of at most 32; a warp's. From memory, so that a change reaches a
+  // captured graph.
+  __device__ std::uint32_t load_active() const {
+    const std::uint32_t mine = lane < num_ranks() ? active()[lane] : 0;
+    return __ballot_sync(kAllLanes, mine != 0);
   }
 
   // A lane's look at the flags that await_depth waits for, before it is known which: the epoch
@@ -260,23 +273,20 @@ struct BlockPlace {
 
   // A warp's: waits until every rank has received what this depth held before. True where one did
   // not come.
-  __device__ bool await_depth(Word peeked, std::uint32_t epoch, const WaitTag& what,
-                              std::int64_t* waited_ns) const {
+  __device__ bool await_depth(Word peeked, std::uint32_t epoch, std::uint32_t active_ranks,
+                              const WaitTag& what, std::int64_t* waited_ns) const {
     const auto depths = static_cast<std::uint32_t>(op.map.shape.depth);
     if (epoch <= depths) return false;
     const int depth = protocol::depth_of(op, epoch);
+    const int from = depth * num_ranks() + lane;
+    const Word seen = __shfl_sync(kAllLanes, peeked, from < kWarpLanes ? from : 0);
+    const WaitTag tag{what.operation, 0, lane, machine::Until::kAtLeast};
+    const bool reached = from < kWarpLanes && machine::is_reached(seen, epoch - depths, tag);
     bool missed = false;
-#pragma unroll 1
-    for (int base = 0; base < num_ranks(); base += kWarpLanes) {
-      const int peer = base + lane;
-      const int from = depth * num_ranks() + peer;
-      const Word seen = __shfl_sync(kAllLanes, peeked, from < kWarpLanes ? from : 0);
-      if (peer >= num_ranks() || active()[peer] == 0) continue;
-      const WaitTag tag{what.operation, 0, peer, machine::Until::kAtLeast};
-      if (from < kWarpLanes && machine::is_reached(seen, epoch - depths, tag)) continue;
-      std::int64_t* waited = waited_ns == nullptr ? nullptr : waited_ns + peer;
-      const Word* flag = word(op.map.received_flag(depth, peer));
-      missed |= !flags.wait(flag, epoch - depths, tag, waited).reached;
+    if ((active_ranks >> lane & 1u) != 0 && !reached) {
+      std::int64_t* waited = waited_ns == nullptr ? nullptr : waited_ns + lane;
+      const Word* flag = word(op.map.received_flag(depth, lane));
+      missed = !flags.wait(flag, epoch - depths, tag, waited).reached;
     }
     return __any_sync(kAllLanes, missed) != 0;
   }
@@ -294,8 +304,8 @@ struct BlockPlace {
   }
 
   // What the operation before has left unsaid (protocol::raise_unraised). A warp's.
-  __device__ void raise_unraised(std::uint32_t epoch) const {
-    if (epoch != 0 && worker == 0) raise_received(epoch);
+  __device__ void raise_unraised(std::uint32_t epoch, std::uint32_t active_ranks) const {
+    if (epoch != 0 && worker == 0) raise_received(epoch, active_ranks);
   }
 
   // Of every warp but the sending one: the state has been read, and what `value` says came from it.
@@ -315,14 +325,11 @@ struct BlockPlace {
     protocol::state_of(op).unraised = unraised;
   }
 
-  // A warp of the last block's: tells every active peer that this depth may be written again.
-  __device__ void raise_received(std::uint32_t epoch) const {
+  // A warp's: tells every active peer that this depth may be written again.
+  __device__ void raise_received(std::uint32_t epoch, std::uint32_t active_ranks) const {
+    if ((active_ranks >> lane & 1u) == 0) return;
     const int depth = protocol::depth_of(op, epoch);
-#pragma unroll 1
-    for (int peer = lane; peer < num_ranks(); peer += kWarpLanes) {
-      if (active()[peer] == 0) continue;
-      flags.raise(peer, op.map.received_flag(depth, rank()), layout::make_word(epoch, 0));
-    }
+    flags.raise(lane, op.map.received_flag(depth, rank()), layout::make_word(epoch, 0));
   }
 };
 

@@ -18,8 +18,7 @@ DispatchBlockMap map_of(const protocol::DispatchArgs& args) {
 }
 
 CombineBlockMap map_of(const protocol::CombineArgs& args) {
-  return CombineBlockMap::of(args.experts.num_ranks, 2 * std::int64_t{args.op.map.shape.hidden},
-                             args.at_expert_rank);
+  return CombineBlockMap::of(2 * std::int64_t{args.op.map.shape.hidden}, args.at_expert_rank);
 }
 
 Divisor divisor(int value) { return Divisor::of(static_cast<std::uint32_t>(value)); }
@@ -64,6 +63,7 @@ bool block::takes(const protocol::CombineArgs& args) {
   const std::int64_t homes =
       std::int64_t{args.experts.num_ranks} * args.op.map.shape.max_tokens * kHomeParts;
   return args.experts.num_rounds == 1 && args.format == CombineFormat::kBf16 &&
+         args.experts.num_ranks <= kWarpLanes &&
          args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
          is_aligned(args.out) && map_of(args).in_rows >= 3 &&
          homes * args.op.map.shape.max_tokens < std::int64_t{1} << 31;

@@ -34,6 +34,8 @@ struct CombineContext {
   std::byte* shared;
   RowRing in, out;  // the experts' rows, and sums of them
   int hidden;
+  std::uint32_t active = 0;         // a bit for each rank; a warp's own
+  std::byte* peer_block = nullptr;  // of the lane's rank
   std::uint32_t epoch = 0, dispatched = 0;
   int depth = 0;
   bool keeps_own = false;  // this rank's own rows are summed where the experts left them
@@ -55,7 +57,6 @@ struct CombineContext {
   __device__ T* at(int offset) const {
     return reinterpret_cast<T*>(shared + offset);
   }
-  __device__ std::byte* peer(int rank) const { return at<std::byte*>(map.peers)[rank]; }
   __device__ int k() const { return a.topk.k; }
   __device__ int num_ranks() const { return a.experts.num_ranks; }
   __device__ int rank_of(int expert) const {
@@ -73,12 +74,16 @@ struct CombineContext {
     depth = protocol::depth_of(a.op, this_epoch);
     dispatched = dispatch_epoch;
   }
-  __device__ bool is_active(int rank) const { return at<std::uint32_t>(map.active)[rank] != 0; }
-  // A warp's, before the block is next in step.
-  __device__ void keep_ranks() const {
-    if (place.lane >= num_ranks()) return;
-    at<std::uint32_t>(map.active)[place.lane] = place.active()[place.lane];
-    at<std::byte*>(map.peers)[place.lane] = place.machine.peers[place.lane];
+  __device__ bool is_active(int rank) const { return (active >> rank & 1u) != 0; }
+  // Of the ranks, a lane each; a warp's own, so that no other waits for it.
+  __device__ void load_ranks() {
+    if (place.lane < num_ranks()) peer_block = place.machine.peers[place.lane];
+    active = place.load_active();
+  }
+  // Every lane asks, each for a rank of its own.
+  __device__ std::byte* peer(int rank) const {
+    return reinterpret_cast<std::byte*>(__shfl_sync(
+        kAllLanes, reinterpret_cast<unsigned long long>(peer_block), rank & (kWarpLanes - 1)));
   }
   // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
   __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {

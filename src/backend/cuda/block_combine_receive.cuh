@@ -54,7 +54,7 @@ class CombineReceiver {
     if (!c_.place.sends()) return;
     ptx::barrier_cta_sync(kReadBarrier, kReadThreads);
     if (c_.place.is_last(layout::Phase::kCombineReceive) && !c_.failed()) {
-      c_.place.raise_received(c_.epoch);
+      c_.place.raise_received(c_.epoch, c_.active);
     }
   }
 

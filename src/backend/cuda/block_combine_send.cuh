@@ -64,14 +64,21 @@ __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& te
   return sums.rounded();
 }
 
-// The rows of the lanes in `rows`, in their order, into the ring.
+// The rows of the lanes in `rows`, in their order, into the ring: each lane loads its own.
 __device__ inline void load_rows(CombineContext& c, const Term& term, unsigned rows) {
-#pragma unroll 1
-  for (; rows != 0; rows &= rows - 1) {
-    const std::uint32_t row = __shfl_sync(kAllLanes, term.row, __ffs(rows) - 1);
-    c.in.await_empty();
-    if (c.place.lane == 0) c.in.load(c.expert_row(row), c.row_bytes());
-    c.in.next();
+  while (rows != 0) {
+    // As many as the ring has at a time.
+    unsigned now = rows;
+    while (__popc(now) > c.map.in_rows) now &= ~(0x80000000u >> __clz(now));
+    rows &= ~now;
+    RowRing own = c.in;
+    own.skip(__popc(now & lanes_below(c.place.lane)));
+    if ((now >> c.place.lane & 1u) != 0) {
+      own.await_empty();
+      own.load(c.expert_row(term.row), c.row_bytes());
+    }
+    c.in.skip(__popc(now));
+    __syncwarp();
   }
 }
 
@@ -90,6 +97,7 @@ class CombineSender {
   __device__ void begin() {
     const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
     const std::uint32_t dispatched = protocol::record_of(c_.a.op).dispatch_epoch;
+    c_.load_ranks();
     std::uint32_t unraised = 0;
     Word depths = 0;
     if (c_.place.sends()) {
@@ -98,18 +106,17 @@ class CombineSender {
       if (c_.place.lane == 0) *c_.at<std::uint32_t>(c_.map.failed) = 0;
       c_.out.init(kRowWarps, 1);
     } else if (c_.place.is_ahead()) {
-      c_.keep_ranks();
       c_.in.init(1, kAtExpertRank ? kRowWarps : 1);
     }
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
     if (!c_.place.sends()) return;
     c_.may_send =
-        !c_.place.await_depth(depths, c_.epoch, {machine::Operation::kCombineSend}, c_.a.waited_ns);
+        !c_.place.await_depth(depths, c_.epoch, c_.active, {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);
     __syncwarp();
     if (c_.place.worker == 0 && c_.may_send) post_signals();
-    c_.place.raise_unraised(unraised);
+    c_.place.raise_unraised(unraised, c_.active);
   }
 
   template <int kUnits>
@@ -135,14 +142,11 @@ class CombineSender {
 
  private:
   __device__ void post_signals() const {
-#pragma unroll 1
-    for (int to = c_.place.lane; to < c_.num_ranks(); to += kWarpLanes) {
-      if (!c_.is_active(to)) continue;
-      const std::int64_t signal =
-          c_.a.op.map.signal_flag(layout::Signal::kCombine, c_.depth, c_.place.rank(), 0);
-      ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(c_.peer(to) + signal),
-                              layout::make_word(c_.epoch, 0));
-    }
+    if (!c_.is_active(c_.place.lane)) return;
+    const std::int64_t signal =
+        c_.a.op.map.signal_flag(layout::Signal::kCombine, c_.depth, c_.place.rank(), 0);
+    ptx::st_relaxed_sys_u64(reinterpret_cast<Word*>(c_.peer_block + signal),
+                            layout::make_word(c_.epoch, 0));
   }
 
   // Calls f(home, rows) for each token of the share that rows go home to: the lanes whose rows.
@@ -177,9 +181,9 @@ class CombineSender {
         const std::int64_t slot = std::int64_t{home.token} * c_.k() + __ffs(rows) - 1;
         ring.await_full();
         const bool copies = c_.place.lane == 0 && c_.may_send;
+        std::byte* block = c_.peer(home.source);
         Word* flag = nullptr;
         if (copies) {
-          std::byte* block = c_.peer(home.source);
           ptx::bulk_copy_shared_to_global(block + c_.a.op.map.combine_row(c_.depth, slot),
                                           ring.row(), c_.row_bytes());
           flag = reinterpret_cast<Word*>(block + c_.a.op.map.combine_flag(c_.depth, slot));

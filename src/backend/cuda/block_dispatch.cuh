@@ -21,7 +21,7 @@ __device__ inline void block_dispatch_send(const DispatchBlockArgs& args, std::b
 __device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std::byte* shared,
                                               int worker) {
   DispatchContext c(args, shared, worker);
-  if (c.place.sends()) c.keep_ranks();
+  c.load_ranks();
   c.set_epoch(protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();

@@ -15,6 +15,8 @@ struct DispatchContext {
   std::byte* shared;
   RowRing ring;
   int first_token, num_tokens;  // the block's
+  std::uint32_t active = 0;         // a bit for each rank; a warp's own
+  std::byte* peer_block = nullptr;  // of the lane's rank
   std::uint32_t epoch = 0;
   int depth = 0;
   bool keeps_own = false;  // rows to this rank itself stay in the ring until they are placed
@@ -36,7 +38,6 @@ struct DispatchContext {
   __device__ T* at(int offset) const {
     return reinterpret_cast<T*>(shared + offset);
   }
-  __device__ std::byte* peer(int rank) const { return at<std::byte*>(map.peers)[rank]; }
   __device__ int k() const { return a.topk.k; }
   __device__ int num_local() const { return args.num_local; }
   __device__ int rank_of(int expert) const {
@@ -54,12 +55,16 @@ struct DispatchContext {
     epoch = this_epoch;
     depth = protocol::depth_of(a.op, this_epoch);
   }
-  __device__ bool is_active(int rank) const { return at<std::uint32_t>(map.active)[rank] != 0; }
-  // A warp's, before the block is next in step.
-  __device__ void keep_ranks() const {
-    if (place.lane >= num_ranks()) return;
-    at<std::uint32_t>(map.active)[place.lane] = place.active()[place.lane];
-    at<std::byte*>(map.peers)[place.lane] = place.machine.peers[place.lane];
+  __device__ bool is_active(int rank) const { return (active >> rank & 1u) != 0; }
+  // Of the ranks, a lane each; a warp's own, so that no other waits for it.
+  __device__ void load_ranks() {
+    if (place.lane < num_ranks()) peer_block = place.machine.peers[place.lane];
+    active = place.load_active();
+  }
+  // Every lane asks, each for a rank of its own.
+  __device__ std::byte* peer(int rank) const {
+    return reinterpret_cast<std::byte*>(__shfl_sync(
+        kAllLanes, reinterpret_cast<unsigned long long>(peer_block), rank & (kWarpLanes - 1)));
   }
   // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
   __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {

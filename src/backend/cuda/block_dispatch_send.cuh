@@ -20,6 +20,7 @@ class DispatchSender {
     const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
     if (c_.place.has_rows()) {
       RouteCounter routes(c_);
+      c_.load_ranks();
       Channels<kUnits> x[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
@@ -34,16 +35,16 @@ class DispatchSender {
     } else if (c_.place.is_ahead()) {
       const Choice first = load_choice(0);
       const Word depths = c_.place.peek_depths();
-      const bool missed = c_.place.await_depth(depths, newest + 1,
-                                               {machine::Operation::kDispatchSend}, c_.a.waited_ns);
+      c_.load_ranks();
+      const bool missed = c_.place.await_depth(depths, newest + 1, c_.active, {machine::Operation::kDispatchSend}, c_.a.waited_ns);
       if (!begin(newest, missed)) return;
       plan_tokens(first);
     } else {
       const std::uint32_t unraised = protocol::state_of(c_.a.op).unraised;
-      c_.keep_ranks();
+      c_.load_ranks();
       c_.ring.init(kRowWarps + 1, 1);
       if (!begin(newest, false)) return;
-      c_.place.raise_unraised(unraised);
+      c_.place.raise_unraised(unraised, c_.active);
       send_rows();
     }
   }
@@ -105,8 +106,8 @@ class DispatchSender {
 #pragma unroll 1
     for (int step = c_.place.worker; step < c_.num_ranks(); step += c_.place.machine.num_workers) {
       const int to = me + step < c_.num_ranks() ? me + step : me + step - c_.num_ranks();
-      if (!c_.is_active(to)) continue;
       std::byte* block = c_.peer(to);
+      if (!c_.is_active(to)) continue;
 #pragma unroll 1
       for (int i = c_.place.thread; i < c_.num_local() + 2; i += kRowThreads) {
         std::int64_t offset = 0;
@@ -186,6 +187,7 @@ class DispatchSender {
     if (c_.keeps_own && __ballot_sync(kAllLanes, own) == 0 && c_.place.lane == 0) {
       c_.at<std::uint32_t>(c_.map.own_counts)[i] = 0;
     }
+    std::byte* block = c_.peer(rank);
     if (!exists) return plan;
     const bool repeats = (same & below) != 0;
     const bool leads = (together & below) == 0;
@@ -203,7 +205,7 @@ class DispatchSender {
     }
     if (!c_.is_active(rank)) return plan;
     const layout::BufferMap& map = c_.a.op.map;
-    std::byte* message = c_.peer(rank) + map.message(c_.depth, c_.place.rank(), slot);
+    std::byte* message = block + map.message(c_.depth, c_.place.rank(), slot);
     reinterpret_cast<uint4*>(message + c_.shape.placements_at)[position] = placement;
     if (leads) {
       *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {

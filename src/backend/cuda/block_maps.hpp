@@ -25,8 +25,6 @@ struct DispatchBlockMap {
   std::int32_t rows = 0, row_messages = 0;
   std::int32_t first_rows = 0;  // [R][Le] u32: where a source's rows of an expert begin
   std::int32_t messages = 0;    // [R] u32: a source's
-  std::int32_t active = 0;      // [R] u32
-  std::int32_t peers = 0;       // [R] pointers
   std::int32_t failed = 0;      // u32: a wait of this block has
   std::int32_t own_counts = 0;  // [rows] u32: placements at this rank of the block's own tokens
   std::int32_t own = 0;         // [rows][k] Placement
@@ -44,9 +42,7 @@ struct DispatchBlockMap {
     map.row_messages = experts;
     map.first_rows = after(map.row_messages, ranks);
     map.messages = after(map.first_rows, experts);
-    map.active = after(map.messages, ranks);
-    map.peers = after(map.active, ranks);
-    map.failed = after(map.peers, 2 * ranks);
+    map.failed = after(map.messages, ranks);
     map.own_counts = after(map.failed, 4);
     map.own = after(map.own_counts, rows * 4);
     map.plans = map.own + rows * k * static_cast<int>(sizeof(layout::Placement));
@@ -62,8 +58,6 @@ struct DispatchBlockMap {
 };
 
 struct CombineBlockMap {
-  std::int32_t active = 0;        // [R] u32
-  std::int32_t peers = 0;         // [R] pointers
   std::int32_t failed = 0;        // u32
   std::int32_t in_barriers = 0;   // [in_rows] full, [in_rows] empty
   std::int32_t out_barriers = 0;  // the same of out_rows
@@ -74,14 +68,12 @@ struct CombineBlockMap {
   std::int32_t bytes = 0;
 
   // As many rows on their way in as fit: a block's first token has its rows loaded at once.
-  BRAID_HD static constexpr CombineBlockMap of(int num_ranks, std::int64_t row_bytes, bool sums) {
+  BRAID_HD static constexpr CombineBlockMap of(std::int64_t row_bytes, bool sums) {
     CombineBlockMap map;
     const auto after = [](std::int32_t at, std::int32_t bytes) { return round_up(at + bytes, 16); };
     map.row_bytes = round_up(static_cast<std::int32_t>(row_bytes), kAlignment);
     map.out_rows = sums ? 3 : 0;
-    map.peers = after(0, num_ranks * 4);
-    map.failed = after(map.peers, num_ranks * 8);
-    map.in_barriers = after(map.failed, 4);
+    map.in_barriers = after(0, 4);
     map.out_barriers = map.in_barriers + kMostInRows * 16;
     map.in = round_up(map.out_barriers + map.out_rows * 16, kAlignment);
     const int rows = (static_cast<int>(kSharedLimit) - map.in) / map.row_bytes - map.out_rows;
