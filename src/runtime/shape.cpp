@@ -29,8 +29,8 @@ void check_size(layout::BufferShape shape) {
   shape.handle_slots = 1;
   const auto symmetric = static_cast<double>(layout::BufferMap::of(shape).total_bytes);
   const auto local = static_cast<double>(layout::LocalMap::of(shape).total_bytes);
-  require(depth * symmetric < 0x1p62,
-          "depth is {}, but {} times {} bytes are more than 2^62 bytes", depth - 1, depth, symmetric);
+  require(depth * symmetric < 0x1p62, "depth is {}, but {} times {} bytes are more than 2^62 bytes",
+          depth - 1, depth, symmetric);
   require(handle_slots * local < 0x1p62,
           "handle_slots is {}, but {} bytes each are more than 2^62 bytes", handle_slots, local);
 }

@@ -253,16 +253,10 @@ struct BlockPlace {
   __device__ const Word* word(std::int64_t at) const {
     return reinterpret_cast<const Word*>(machine.local + at);
   }
+  // [R], in memory, so that a change reaches a captured graph.
   __device__ const std::uint32_t* active() const {
     return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset);
   }
-  // A bit for each active rank, of at most 32; a warp's. From memory, so that a change reaches a
-  // captured graph.
-  __device__ std::uint32_t load_active() const {
-    const std::uint32_t mine = lane < num_ranks() ? active()[lane] : 0;
-    return __ballot_sync(kAllLanes, mine != 0);
-  }
-
   // A lane's look at the flags that await_depth waits for, before it is known which: the epoch
   // comes from memory too, and one way to memory is enough.
   __device__ Word peek_depths() const {

@@ -29,6 +29,7 @@ __device__ inline void block_combine_receive(const CombineBlockArgs& args, std::
   const Share all{worker, args.machine.num_workers};
   const auto first = receiver.load_token(all.first);
   c.load_ranks();
+  c.settle_ranks();
   c.set_epochs(protocol::record_of(c.a.op).combine_epoch,
                protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;

@@ -34,7 +34,8 @@ struct CombineContext {
   std::byte* shared;
   RowRing in, out;  // the experts' rows, and sums of them
   int hidden;
-  std::uint32_t active = 0;         // a bit for each rank; a warp's own
+  std::uint32_t lane_active = 0;    // whether the lane's rank is
+  std::uint32_t active = 0;         // a bit for each rank, once settled; a warp's own
   std::byte* peer_block = nullptr;  // of the lane's rank
   std::uint32_t epoch = 0, dispatched = 0;
   int depth = 0;
@@ -75,11 +76,14 @@ struct CombineContext {
     dispatched = dispatch_epoch;
   }
   __device__ bool is_active(int rank) const { return (active >> rank & 1u) != 0; }
-  // Of the ranks, a lane each; a warp's own, so that no other waits for it.
+  // Of the ranks, a lane each; a warp's own, so that no other waits for it. Settled when the warp
+  // can't go on without: they may be on their way meanwhile.
   __device__ void load_ranks() {
-    if (place.lane < num_ranks()) peer_block = place.machine.peers[place.lane];
-    active = place.load_active();
+    if (place.lane >= num_ranks()) return;
+    peer_block = place.machine.peers[place.lane];
+    lane_active = place.active()[place.lane];
   }
+  __device__ void settle_ranks() { active = __ballot_sync(kAllLanes, lane_active != 0); }
   // Every lane asks, each for a rank of its own.
   __device__ std::byte* peer(int rank) const {
     return reinterpret_cast<std::byte*>(__shfl_sync(

@@ -110,9 +110,10 @@ class CombineSender {
     }
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
+    c_.settle_ranks();
     if (!c_.place.sends()) return;
-    c_.may_send =
-        !c_.place.await_depth(depths, c_.epoch, c_.active, {machine::Operation::kCombineSend}, c_.a.waited_ns);
+    c_.may_send = !c_.place.await_depth(depths, c_.epoch, c_.active,
+                                        {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);
     __syncwarp();
     if (c_.place.worker == 0 && c_.may_send) post_signals();

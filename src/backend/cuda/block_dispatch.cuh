@@ -22,6 +22,7 @@ __device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std
                                               int worker) {
   DispatchContext c(args, shared, worker);
   c.load_ranks();
+  c.settle_ranks();
   c.set_epoch(protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();

@@ -20,12 +20,12 @@ class DispatchSender {
     const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
     if (c_.place.has_rows()) {
       RouteCounter routes(c_);
-      c_.load_ranks();
       Channels<kUnits> x[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (i < c_.num_tokens) load_token(x[i], i);
       }
+      c_.load_ranks();
       zero_counts();
       ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
       routes.run();
@@ -36,7 +36,9 @@ class DispatchSender {
       const Choice first = load_choice(0);
       const Word depths = c_.place.peek_depths();
       c_.load_ranks();
-      const bool missed = c_.place.await_depth(depths, newest + 1, c_.active, {machine::Operation::kDispatchSend}, c_.a.waited_ns);
+      c_.settle_ranks();
+      const bool missed = c_.place.await_depth(depths, newest + 1, c_.active,
+                                               {machine::Operation::kDispatchSend}, c_.a.waited_ns);
       if (!begin(newest, missed)) return;
       plan_tokens(first);
     } else {
@@ -66,6 +68,7 @@ class DispatchSender {
   // Counts are complete, and the depth is free at every peer: then the block may write.
   __device__ bool begin(std::uint32_t newest, bool missed) const {
     c_.set_epoch(newest + 1);
+    c_.settle_ranks();
     if (__syncthreads_or(static_cast<int>(missed)) == 0) return true;
     c_.note(true);
     return false;
@@ -211,8 +214,8 @@ class DispatchSender {
       *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
           static_cast<std::uint32_t>(c_.first_token + i), static_cast<std::uint32_t>(named), 0, 0};
       plan.message = message;
-      plan.flag = reinterpret_cast<Word*>(c_.peer(rank) +
-                                          map.arrived_flag(c_.depth, c_.place.rank(), slot));
+      plan.flag =
+          reinterpret_cast<Word*>(block + map.arrived_flag(c_.depth, c_.place.rank(), slot));
     }
     return plan;
   }
