@@ -113,6 +113,10 @@ class RowRing {
   // A warp that has written its part of the row by ordinary stores; moves on.
   __device__ void fill() {
     ptx::fence_proxy_async_shared_cta();
+    arrive();
+  }
+  // A warp that has written what goes with the row, and nothing that a bulk copy reads.
+  __device__ void arrive() {
     __syncwarp();
     if (is_first_lane()) ptx::mbarrier_arrive_release_cta(full(turn_));
     next();
@@ -215,13 +219,13 @@ __device__ inline void await_loads(std::uint32_t mixed) {
   ptx::keep(__ballot_sync(kAllLanes, mixed == 0x9e3779b9u));
 }
 
-// Which lanes below `count` have this lane's value. (Few lanes are asked for: the GPU's own match
-// takes a turn for each value that there is.)
-__device__ inline unsigned lanes_with(int value, int count) {
+// Which lanes of [first, first + count) have this lane's value: bit 0 is the first one's. (Few
+// lanes are asked for: the GPU's own match takes a turn for each value that there is.)
+__device__ inline unsigned lanes_with(int value, int first, int count) {
   unsigned lanes = 0;
-#pragma unroll 4
-  for (int lane = 0; lane < count; ++lane) {
-    lanes |= (__shfl_sync(kAllLanes, value, lane) == value ? 1u : 0u) << lane;
+#pragma unroll 8
+  for (int i = 0; i < count; ++i) {
+    lanes |= (__shfl_sync(kAllLanes, value, first + i) == value ? 1u : 0u) << i;
   }
   return lanes;
 }

@@ -16,7 +16,7 @@ __device__ inline void block_combine_send(const CombineBlockArgs& args, std::byt
   CombineSender<kAtExpertRank> sender(c);
   const Share all{worker, args.machine.num_workers};
   const Homeward first = sender.load_first(all);
-  sender.begin();
+  sender.begin(kAtExpertRank ? kRowWarps : 1);
   sender.template run<kUnits>(all, first);
   c.move_state(layout::Phase::kCombineSend, 0);
 }
@@ -39,9 +39,10 @@ __device__ inline void block_combine_receive(const CombineBlockArgs& args, std::
   receiver.raise_received();
 }
 
-// All blocks of all ranks are resident. Rows of the token rank fill the link: few blocks send them,
-// and the others sum what has come. That this rank has received is said by its next operation: to
-// find out which block is the last would be at the end of everything else.
+// All blocks of all ranks are resident; at the token rank a rank has two at least. Rows of the
+// token rank fill the link: few blocks send them, and the others sum what has come. That this rank
+// has received is said by its next operation: to find out which block is the last would be at the
+// end of everything else.
 template <bool kAtExpertRank, int kUnits>
 __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* shared, int worker) {
   CombineContext c(args, shared, worker);
@@ -49,7 +50,7 @@ __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* sh
   CombineSender<kAtExpertRank> sender(c);
   CombineReceiver<kAtExpertRank, kUnits> receiver(c);
   const int workers = args.machine.num_workers;
-  const int senders = kAtExpertRank || workers < 4 ? 0 : workers / 4;
+  const int senders = kAtExpertRank ? 0 : max_of(1, workers * 2 / 5);
   const bool sends = senders == 0 || worker < senders;
   const bool receives = senders == 0 || !sends;
   const Share out{worker, senders == 0 ? workers : senders};
@@ -57,7 +58,7 @@ __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* sh
   Homeward home;
   typename CombineReceiver<kAtExpertRank, kUnits>::Arriving token;
   if (sends) home = sender.load_first(out);
-  sender.begin();
+  sender.begin(kAtExpertRank || receives ? kRowWarps : 1);
   if (receives) token = receiver.load_token(in.first);
   if (sends) sender.template run<kUnits>(out, home);
   c.move_state(layout::Phase::kCombineReceive, c.epoch);

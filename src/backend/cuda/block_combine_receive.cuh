@@ -27,7 +27,7 @@ class CombineReceiver {
   }
 
   __device__ void run(const Share& share, const Arriving& first) {
-    const bool loads = kAtExpertRank && c_.keeps_own && c_.place.is_ahead();
+    const bool loads = c_.keeps_own && c_.place.is_ahead();
     if (!c_.place.has_rows() && !loads) return;
     Arriving next = first;
 #pragma unroll 1
@@ -35,7 +35,7 @@ class CombineReceiver {
       const Arriving in = next;
       next = load_token(token + share.step);
       if (loads) {
-        load_rows(c_, in.own, c_.named(in.own));
+        load_rows(c_, in.own, own_rows(in));
       } else {
         // After a failure too: the rows that are loaded for it are waited for by nobody else.
         c_.note(!receive_token(token, in));
@@ -59,6 +59,14 @@ class CombineReceiver {
   }
 
  private:
+  // The lanes whose choices are rows of this rank itself, which come through the ring.
+  __device__ unsigned own_rows(const Arriving& in) const {
+    if (!c_.keeps_own) return 0;
+    if (kAtExpertRank) return c_.named(in.own);
+    const bool own = in.expert >= 0 && c_.rank_of(in.expert) == c_.place.rank();
+    return __ballot_sync(kAllLanes, own && c_.is_active(c_.place.rank()));
+  }
+
   // A warp's part of a token's channels. Its lanes are choices where flags and weights are
   // concerned.
   __device__ bool receive_token(int token, const Arriving& in) {
@@ -66,14 +74,14 @@ class CombineReceiver {
     const int rank = in.expert >= 0 ? c_.rank_of(in.expert) : -1;
     const bool counts = in.expert >= 0 && c_.is_active(rank);
     // One row for each rank, or for each expert that is named: in its first choice's slot.
-    const unsigned same = lanes_with(kAtExpertRank ? rank : in.expert, c_.k());
+    const unsigned same = lanes_with(kAtExpertRank ? rank : in.expert, 0, c_.k());
     const int first = lane < c_.k() ? __ffs(same) - 1 : lane;
     const bool own = c_.keeps_own && rank == c_.place.rank();
     const unsigned adds = __ballot_sync(kAllLanes, counts && (!kAtExpertRank || first == lane));
-    const unsigned owns = __ballot_sync(kAllLanes, own);
+    const unsigned owns = kAtExpertRank ? __ballot_sync(kAllLanes, own) : own_rows(in);
     Channels<kUnits> own_sum{};
-    if (kAtExpertRank && c_.keeps_own) {
-      const unsigned named = c_.named(in.own);
+    if (kAtExpertRank) {
+      const unsigned named = own_rows(in);
       if (named != 0) own_sum = sum_of_rows<kUnits>(c_, in.own, named);
     }
     const std::int64_t slots = std::int64_t{token} * c_.k();
@@ -85,11 +93,14 @@ class CombineReceiver {
               .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank}, c_.waited(rank))
               .reached;
     }
-    if (__any_sync(kAllLanes, !reached) != 0) return false;
+    if (__any_sync(kAllLanes, !reached) != 0) {
+      // What is loaded for it all the same is taken, so that the ring goes on.
+      if (!kAtExpertRank && owns != 0) sum_of_rows<kUnits>(c_, in.own, owns);
+      return false;
+    }
     __syncwarp();
     const std::byte* row =
-        own ? reinterpret_cast<const std::byte*>(c_.expert_row(in.own.row))
-            : c_.place.machine.local + c_.a.op.map.combine_row(c_.depth, slots + first);
+        c_.place.machine.local + c_.a.op.map.combine_row(c_.depth, slots + first);
     Sums<kUnits> sums;
     sums.clear();
     add_rows(sums, adds, owns, {row, in.weight, own_sum});
@@ -102,8 +113,8 @@ class CombineReceiver {
     float weight;
     const Channels<kUnits>& own_sum;
   };
-  __device__ void add_rows(Sums<kUnits>& sums, unsigned adds, unsigned owns,
-                           const Rows& rows) const {
+  // Of a rank's own: the sum that was made, or the next row of the ring.
+  __device__ void add_rows(Sums<kUnits>& sums, unsigned adds, unsigned owns, const Rows& rows) {
     constexpr int kAhead = 4 / kUnits;
     while (adds != 0) {
       Channels<kUnits> x[kAhead];
@@ -117,10 +128,14 @@ class CombineReceiver {
         const auto row = reinterpret_cast<const std::byte*>(
             __shfl_sync(kAllLanes, reinterpret_cast<unsigned long long>(rows.row), choice));
         weights[i] = __shfl_sync(kAllLanes, rows.weight, choice);
-        if (kAtExpertRank && (owns >> choice & 1u) != 0) {
+        if ((owns >> choice & 1u) == 0) {
+          load_channels(x[i], row, c_.hidden);
+        } else if (kAtExpertRank) {
           x[i] = rows.own_sum;
         } else {
-          load_channels(x[i], row, c_.hidden);
+          c_.in.await_full();
+          load_channels(x[i], c_.in.row(), c_.hidden);
+          c_.in.leave();
         }
         ++count;
       }

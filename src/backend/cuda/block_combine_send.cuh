@@ -52,7 +52,7 @@ __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& te
                                                unsigned named) {
   Sums<kUnits> sums;
   sums.clear();
-#pragma unroll 1
+#pragma unroll 2
   for (; named != 0; named &= named - 1) {
     const float weight = __shfl_sync(kAllLanes, term.weight, __ffs(named) - 1);
     c.in.await_full();
@@ -94,7 +94,8 @@ class CombineSender {
   // The row warps begin at once; the sending warp first makes sure that the depth is free. A token
   // is sent to only after that, and so is the signal, which says only that this rank has come this
   // far: each row has a flag of its own.
-  __device__ void begin() {
+  // in_readers: warps that read what is loaded.
+  __device__ void begin(int in_readers) {
     const std::uint32_t newest = protocol::state_of(c_.a.op).epoch;
     const std::uint32_t dispatched = protocol::record_of(c_.a.op).dispatch_epoch;
     c_.load_ranks();
@@ -106,7 +107,7 @@ class CombineSender {
       if (c_.place.lane == 0) *c_.at<std::uint32_t>(c_.map.failed) = 0;
       c_.out.init(kRowWarps, 1);
     } else if (c_.place.is_ahead()) {
-      c_.in.init(1, kAtExpertRank ? kRowWarps : 1);
+      c_.in.init(1, in_readers);
     }
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
@@ -168,7 +169,7 @@ class CombineSender {
   // Each expert's row once, in its first naming's slot; every kParts-th of them.
   __device__ unsigned rows_of_part(const Term& term, unsigned named, int part) const {
     const unsigned below = lanes_below(c_.place.lane);
-    const unsigned same = lanes_with(static_cast<int>(term.row), c_.k()) & named;
+    const unsigned same = lanes_with(static_cast<int>(term.row), 0, c_.k()) & named;
     const bool is_first = (named >> c_.place.lane & 1u) != 0 && (same & below) == 0;
     const unsigned firsts = __ballot_sync(kAllLanes, is_first);
     return __ballot_sync(kAllLanes, is_first && __popc(firsts & below) % kHomeParts == part);

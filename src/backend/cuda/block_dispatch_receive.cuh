@@ -15,6 +15,7 @@ class DispatchReceiver {
   // all that it reads of the peers' bytes.
   __device__ void run() {
     if (!c_.place.has_rows()) return;
+    c_.settle_ranks();
     if (!c_.failed()) read_notices();
     ptx::barrier_cta_sync(kRowBarrier, kRowThreads);
     if (c_.failed()) {

@@ -33,7 +33,7 @@ class DispatchSender {
       post_notices();
       encode_tokens(x);
     } else if (c_.place.is_ahead()) {
-      const Choice first = load_choice(0);
+      const Choice first = load_choice(batch_token());
       const Word depths = c_.place.peek_depths();
       c_.load_ranks();
       c_.settle_ranks();
@@ -46,6 +46,7 @@ class DispatchSender {
       c_.load_ranks();
       c_.ring.init(kRowWarps + 1, 1);
       if (!begin(newest, false)) return;
+      c_.settle_ranks();
       c_.place.raise_unraised(unraised, c_.active);
       send_rows();
     }
@@ -68,7 +69,6 @@ class DispatchSender {
   // Counts are complete, and the depth is free at every peer: then the block may write.
   __device__ bool begin(std::uint32_t newest, bool missed) const {
     c_.set_epoch(newest + 1);
-    c_.settle_ranks();
     if (__syncthreads_or(static_cast<int>(missed)) == 0) return true;
     c_.note(true);
     return false;
@@ -80,14 +80,14 @@ class DispatchSender {
   }
   __device__ Choice load_choice(int i) const {
     Choice choice;
+    if (choice_of() >= c_.k() || i >= c_.num_tokens) return choice;
     const std::int64_t token = c_.first_token + i;
-    if (c_.place.lane >= c_.k() || i >= c_.num_tokens) return choice;
-    const std::int64_t value = c_.a.topk.value(token, c_.place.lane);
-    if (c_.a.weights != nullptr) choice.weight = c_.a.weights[token * c_.k() + c_.place.lane];
+    const std::int64_t value = c_.a.topk.value(token, choice_of());
+    if (c_.a.weights != nullptr) choice.weight = c_.a.weights[token * c_.k() + choice_of()];
     if (c_.a.topk.may_be(value)) {
       choice.expert = static_cast<int>(value);
     } else {
-      RankFlags::report_bad_choice(c_.place.machine, token, c_.place.lane, value);
+      RankFlags::report_bad_choice(c_.place.machine, token, choice_of(), value);
     }
     return choice;
   }
@@ -104,6 +104,8 @@ class DispatchSender {
   // A word is its own flag. The signal says only that this rank has come this far: each message has
   // a flag of its own.
   __device__ void post_notices() const {
+    if (c_.place.worker >= c_.num_ranks()) return;
+    c_.settle_ranks();
     const int me = c_.place.rank();
     const layout::BufferMap& map = c_.a.op.map;
 #pragma unroll 1
@@ -157,67 +159,103 @@ class DispatchSender {
     }
   }
 
+  // The planning warp has several tokens at a time, a choice a lane: a token's lanes are a power of
+  // two.
+  static constexpr int kMostPlanned = 4;
+  __device__ int lanes_log2() const { return c_.args.route_lanes_log2 + 2; }
+  __device__ int planned() const { return min_of(kMostPlanned, kWarpLanes >> lanes_log2()); }
+  __device__ int batch_token() const { return c_.place.lane >> lanes_log2(); }
+  __device__ int first_lane() const { return batch_token() << lanes_log2(); }
+  __device__ int choice_of() const { return c_.place.lane - first_lane(); }
+
   __device__ void plan_tokens(Choice next) {
     const int count = c_.num_tokens;
-    for (int i = 0; i < count; ++i) {
+#pragma unroll 1
+    for (int base = 0; base < count; base += planned()) {
       const Choice choice = next;
-      next = load_choice(i + 1);
-      c_.ring.await_empty();
-      const Plan plan = plan_token(choice, i);
-      if (c_.place.lane < c_.k()) {
-        c_.at<Plan>(c_.map.plans)[c_.ring.turn() * c_.k() + c_.place.lane] = plan;
-      }
-      c_.ring.fill();
+      next = load_choice(base + planned() + batch_token());
+      const int tokens = min_of(planned(), count - base);
+      plan_batch(batch_token() < tokens ? choice : Choice{}, base, tokens);
+      for (int i = 0; i < tokens; ++i) c_.ring.arrive();
     }
   }
 
-  // Places of one token's rows, and the headers and placements of its messages, which go ahead of
-  // the row.
-  __device__ Plan plan_token(const Choice& choice, int i) const {
+  // What a lane knows of its choice.
+  struct Route {
+    int expert, rank;
+    unsigned same, together;  // choices of its token that name the expert, or the rank
+    std::uint32_t row = 0, slot = 0;
+  };
+
+  __device__ void plan_batch(const Choice& choice, int base, int tokens) {
+    Route route{choice.expert, choice.expert >= 0 ? c_.rank_of(choice.expert) : -1, 0, 0};
+    route.same = lanes_with(route.expert, first_lane(), c_.k());
+    route.together = lanes_with(route.rank, first_lane(), c_.k());
+#pragma unroll 1
+    for (int i = 0; i < tokens; ++i) take_places(route, i == batch_token());
+    std::byte* block = c_.peer(route.rank);
+    const bool own = c_.keeps_own && route.rank == c_.place.rank();
+    const unsigned owns = __ballot_sync(kAllLanes, own) >> first_lane();
+    if (batch_token() >= tokens || choice_of() >= c_.k()) return;
+    const int i = base + batch_token();
+    if (c_.keeps_own && choice_of() == 0) {
+      const unsigned others = ~std::uint32_t{0} << (1 << lanes_log2()) % kWarpLanes;
+      c_.at<std::uint32_t>(c_.map.own_counts)[i] =
+          __popc(lanes_log2() == 5 ? owns : owns & ~others);
+    }
+    RowRing ring = c_.ring;
+    ring.skip(batch_token());
+    ring.await_empty();
     Plan plan;
-    const int expert = choice.expert;
-    const bool exists = expert >= 0;
-    const int rank = exists ? c_.rank_of(expert) : -1;
-    const unsigned same = lanes_with(expert, c_.k());
-    const unsigned together = lanes_with(rank, c_.k());
-    const unsigned below = lanes_below(c_.place.lane);
+    if (own) {
+      const int at = i * c_.k() + __popc(route.together & lanes_below(choice_of()));
+      c_.at<uint4>(c_.map.own)[at] = placement_of(route, choice);
+    } else if (route.expert >= 0 && c_.is_active(route.rank)) {
+      plan = send_placement(route, choice, i, block);
+    }
+    c_.at<Plan>(c_.map.plans)[ring.turn() * c_.k() + choice_of()] = plan;
+  }
+
+  // The counts before a choice's token are its places; then they move past it. A token's turn at a
+  // time.
+  __device__ void take_places(Route& route, bool turn) const {
     auto* rows = c_.at<RouteCount>(c_.map.rows);
     auto* messages = c_.at<RouteCount>(c_.map.row_messages);
-    const std::uint32_t row = exists ? rows[expert].before() : 0;
-    const std::uint32_t slot = exists ? messages[rank].before() : 0;
+    const bool takes = turn && route.expert >= 0;
+    if (takes) {
+      route.row = rows[route.expert].before();
+      route.slot = messages[route.rank].before();
+    }
     __syncwarp();
-    const bool own = c_.keeps_own && rank == c_.place.rank();
-    if (c_.keeps_own && __ballot_sync(kAllLanes, own) == 0 && c_.place.lane == 0) {
-      c_.at<std::uint32_t>(c_.map.own_counts)[i] = 0;
+    const unsigned below = lanes_below(choice_of());
+    if (takes && (route.same & below) == 0) rows[route.expert].word += RouteCount::of(0, 1);
+    if (takes && (route.together & below) == 0) {
+      messages[route.rank].word += RouteCount::of(0, 1);
     }
-    std::byte* block = c_.peer(rank);
-    if (!exists) return plan;
-    const bool repeats = (same & below) != 0;
-    const bool leads = (together & below) == 0;
-    const int named = __popc(together);
-    if (!repeats) rows[expert].word += RouteCount::of(0, 1);
-    if (leads) messages[rank].word += RouteCount::of(0, 1);
-    const int position = __popc(together & below);
-    const uint4 placement{
-        layout::Placement::pack(expert - rank * c_.num_local(), c_.place.lane, repeats), row,
-        __float_as_uint(choice.weight), 0};
-    if (own) {
-      c_.at<uint4>(c_.map.own)[i * c_.k() + position] = placement;
-      if (leads) c_.at<std::uint32_t>(c_.map.own_counts)[i] = named;
-      return plan;
-    }
-    if (!c_.is_active(rank)) return plan;
+    __syncwarp();
+  }
+
+  __device__ uint4 placement_of(const Route& route, const Choice& choice) const {
+    const bool repeats = (route.same & lanes_below(choice_of())) != 0;
+    const int local = route.expert - route.rank * c_.num_local();
+    return {layout::Placement::pack(local, choice_of(), repeats), route.row,
+            __float_as_uint(choice.weight), 0};
+  }
+
+  // A message's placement, and its header where the choice leads it, go ahead of the row.
+  __device__ Plan send_placement(const Route& route, const Choice& choice, int i,
+                                 std::byte* block) const {
     const layout::BufferMap& map = c_.a.op.map;
-    std::byte* message = block + map.message(c_.depth, c_.place.rank(), slot);
-    reinterpret_cast<uint4*>(message + c_.shape.placements_at)[position] = placement;
-    if (leads) {
-      *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
-          static_cast<std::uint32_t>(c_.first_token + i), static_cast<std::uint32_t>(named), 0, 0};
-      plan.message = message;
-      plan.flag =
-          reinterpret_cast<Word*>(block + map.arrived_flag(c_.depth, c_.place.rank(), slot));
-    }
-    return plan;
+    std::byte* message = block + map.message(c_.depth, c_.place.rank(), route.slot);
+    const int position = __popc(route.together & lanes_below(choice_of()));
+    reinterpret_cast<uint4*>(message + c_.shape.placements_at)[position] =
+        placement_of(route, choice);
+    if (position > 0) return {};
+    *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
+        static_cast<std::uint32_t>(c_.first_token + i),
+        static_cast<std::uint32_t>(__popc(route.together)), 0, 0};
+    return {message, reinterpret_cast<Word*>(
+                         block + map.arrived_flag(c_.depth, c_.place.rank(), route.slot))};
   }
 
   __device__ void send_rows() {
