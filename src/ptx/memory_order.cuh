@@ -80,6 +80,15 @@ __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_
 // relaxed at system scope afterwards: one fence for several flags.
 __device__ inline void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
+// The kernel before it on the stream has ended, and what it wrote is seen. Nothing where a launch
+// does not start early.
+__device__ inline void griddepcontrol_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// The kernel after it may take the SMs of blocks that end, once every block has said so.
+__device__ inline void griddepcontrol_launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
 // A barrier of `threads` threads of the block, of its sixteen. Who arrives does not wait; what it
 // did before is seen by those who sync.
 __device__ inline void barrier_cta_arrive(int barrier, int threads) {

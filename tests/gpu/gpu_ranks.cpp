@@ -75,6 +75,10 @@ cuda::MachineArgs GpuRanks::machine(int rank) const {
   machine.status = reinterpret_cast<cuda::RankStatus*>(statuses_[at]->data());
   machine.timeout = timeouts_ + rank;  // unified addressing: the device's pointer too
   machine.timeout_ns = timeout_ns_;
+  int sms = 0;
+  check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device(rank)),
+        "cudaDeviceGetAttribute");
+  machine.takes_device = shape_.num_ranks <= num_devices_ && num_workers_ >= sms;
   return machine;
 }
 

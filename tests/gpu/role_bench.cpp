@@ -262,6 +262,7 @@ class RoleBench {
 template <class Args>
 Args with_workers(Args args, int workers) {
   args.machine.num_workers = workers;
+  args.machine.takes_device = false;
   return args;
 }
 cuda::CombineKernelArgs at_token_rank(cuda::CombineKernelArgs args) {
@@ -302,6 +303,16 @@ void run_case(const Settings& settings, int tokens, int experts, int sets) {
       {"combine_token_rank",
        [](const Work& w, cudaStream_t s) { cuda::launch_combine(at_token_rank(w.combine), s); },
        false, true});
+  bench.run({"dispatch_not_early",
+             [=](const Work& w, cudaStream_t s) {
+               cuda::launch_dispatch(with_workers(w.dispatch, full), s);
+             },
+             true});
+  bench.run({"combine_not_early",
+             [=](const Work& w, cudaStream_t s) {
+               cuda::launch_combine(with_workers(w.combine, full), s);
+             },
+             false, true});
   bench.run({"dispatch_two_launches", launch_dispatch(full, full), true});
   bench.run({"dispatch_8_24", launch_dispatch(8, 24), true});
   bench.run({"combine_two_launches", launch_combine(full, full), false, true});

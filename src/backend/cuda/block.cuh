@@ -247,7 +247,10 @@ struct BlockPlace {
         worker(this_worker),
         thread(static_cast<int>(threadIdx.x)),
         warp(thread / kWarpLanes),
-        lane(thread % kWarpLanes) {}
+        lane(thread % kWarpLanes) {
+    ptx::griddepcontrol_launch_dependents();
+    ptx::griddepcontrol_wait();
+  }
 
   __device__ int rank() const { return machine.rank; }
   __device__ int num_ranks() const { return op.map.shape.num_ranks; }

@@ -115,7 +115,7 @@ class DispatchReceiver {
       }
       in.part = c_.place.warp;
       in.parts = kRowWarps;
-      place(in, false);
+      place<vectors_at_once(kRowWarps)>(in, false);
     }
   }
 
@@ -172,7 +172,7 @@ class DispatchReceiver {
       in.count = static_cast<int>(header.y);
       in.placement = placement_of(placed);
       arrives = message + step >= total;
-      place(in, arrives);
+      place<vectors_at_once(kParts)>(in, arrives);
     }
     if (!arrives) ptx::barrier_cta_arrive(kReadBarrier, kReadThreads);
   }
@@ -182,9 +182,14 @@ class DispatchReceiver {
     return static_cast<int>(c_.at<std::uint32_t>(c_.map.messages)[source]);
   }
 
+  // Loads that a lane has on their way: the fewer warps share a message, the more.
+  static constexpr int vectors_at_once(int parts) {
+    return parts == 1 ? 8 : parts == kRowWarps ? 2 : 4;
+  }
+
   // A part of a message into its rows. `last`: the warp reads nothing after it.
+  template <int kVectors>
   __device__ void place(const Incoming& in, bool last) {
-    constexpr int kVectors = 4;
     std::int64_t data_at = 0, scales_at = 0;  // of this lane's placement, in the outputs
     bool writes = false;
     const auto words = static_cast<int>(c_.shape.scale_bytes / layout::kScaleWordBytes);

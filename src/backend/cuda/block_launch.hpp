@@ -11,7 +11,12 @@ namespace braid::cuda::block {
 // device within its SMs, and what else runs there ends without them.
 inline LaunchShape shape_of(const MachineArgs& machine, std::int64_t shared_bytes,
                             cudaStream_t stream) {
-  return {machine.num_workers, kBlockThreads, shared_bytes, Residency::kAny, stream};
+  return {machine.num_workers,
+          kBlockThreads,
+          shared_bytes,
+          Residency::kAny,
+          stream,
+          machine.takes_device ? Start::kEarly : Start::kAfterTheLast};
 }
 
 inline bool takes_two_units(int hidden) { return hidden > kRowThreads * kUnitChannels; }

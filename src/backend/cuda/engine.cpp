@@ -92,6 +92,7 @@ MachineArgs CudaEngine::machine(int workers) const {
   // Unified addressing: the device's pointer too.
   args.timeout = reinterpret_cast<TimeoutRecord*>(timeout_.get());
   args.timeout_ns = setup_.timeout_ms * 1'000'000;
+  args.takes_device = setup_.ranks_on_device == 1 && workers >= setup_.device->num_workers();
   return args;
 }
 

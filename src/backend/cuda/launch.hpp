@@ -12,12 +12,20 @@ enum class Residency {
   kAll,  // all blocks at once, or the launch is refused: for blocks that wait for each other
 };
 
+enum class Start {
+  kAfterTheLast,
+  // Blocks may be there as soon as the last kernel's leave their SMs. They wait for its end before
+  // they touch memory (griddepcontrol_wait), and hold their SMs meanwhile.
+  kEarly,
+};
+
 struct LaunchShape {
   int blocks = 1;
   int threads = 32;
   std::int64_t shared_bytes = 0;
   Residency residency = Residency::kAny;
   cudaStream_t stream = nullptr;
+  Start start = Start::kAfterTheLast;
 };
 
 // Throws with `what`, the call's name, where the status is an error.
