@@ -7,6 +7,9 @@
 
 namespace braid::cuda {
 
+// Loads of a message that a lane has on their way: the fewer warps share it, the more.
+constexpr int vectors_at_once(int parts) { return parts == 1 ? 8 : parts == kRowWarps ? 2 : 4; }
+
 class DispatchReceiver {
  public:
   __device__ explicit DispatchReceiver(DispatchContext& context) : c_(context) {}
@@ -180,11 +183,6 @@ class DispatchReceiver {
   __device__ int messages_of(int source) const {
     if (c_.keeps_own && source == c_.place.rank()) return 0;
     return static_cast<int>(c_.at<std::uint32_t>(c_.map.messages)[source]);
-  }
-
-  // Loads that a lane has on their way: the fewer warps share a message, the more.
-  static constexpr int vectors_at_once(int parts) {
-    return parts == 1 ? 8 : parts == kRowWarps ? 2 : 4;
   }
 
   // A part of a message into its rows. `last`: the warp reads nothing after it.
