@@ -9,7 +9,7 @@ namespace braid::cuda {
 
 // Loads of a message that a lane has on their way: the fewer warps share it, the more.
 BRAID_HD constexpr int vectors_at_once(int parts) {
-  return parts == 1 ? 8 : parts == kRowWarps ? 2 : 4;
+  return parts == 1 ? 5 : parts == kRowWarps ? 2 : 4;
 }
 
 class DispatchReceiver {
