@@ -21,7 +21,7 @@
 //
 // dispatch() does all of it. Sends of an operation come in round order, so do its receives; a
 // receive may be enqueued on another stream than its send. First sends of different operations
-// start in the order of the calls, also across streams. Operations use the D depths in turn, so the
+// start in the order of the calls, also across streams. At most D operations are on their way: the
 // n-th one's first send is refused until the receive of the (n-D)-th was enqueued. A buffer does
 // 2^32 - 2 operations, then it refuses more and a new one is to be made.
 //
@@ -85,7 +85,7 @@ struct BufferOptions {
   int hidden = 0;       // H; a multiple of 8, of 128 for FP8 and LogFMT-10
   int top_k = 0;        // k; 1 to 32, at most E
 
-  int depth = 2;         // D; a send needs the operation D before it to have been received
+  int depth = 2;  // D; a send needs the operation D before it to have been received (D + 1 copies)
   int max_rounds = 1;    // G of an operation may be 1 to this
   int handle_slots = 4;  // dispatches whose Handle lives at one time
 

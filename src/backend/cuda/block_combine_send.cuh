@@ -46,20 +46,34 @@ struct Sums {
   }
 };
 
-// The weighted sum of a token's rows, which come through the ring in the order of its choices.
+// The weighted sum of a token's rows, which come through the ring in the order of its choices; two
+// at a time, where there are two.
 template <int kUnits>
 __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& term,
                                                unsigned named) {
   Sums<kUnits> sums;
   sums.clear();
-#pragma unroll 2
-  for (; named != 0; named &= named - 1) {
-    const float weight = __shfl_sync(kAllLanes, term.weight, __ffs(named) - 1);
+#pragma unroll 1
+  while (named != 0) {
+    const int first = __ffs(named) - 1;
+    named &= named - 1;
+    const int next = __ffs(named) - 1;  // -1: it is the last
+    named &= named - 1;
+    const float weights[2] = {__shfl_sync(kAllLanes, term.weight, first),
+                              __shfl_sync(kAllLanes, term.weight, max_of(next, 0))};
+    Channels<kUnits> x[2];
     c.in.await_full();
-    Channels<kUnits> x;
-    load_channels(x, c.in.row(), c.hidden);
+    load_channels(x[0], c.in.row(), c.hidden);
+    if (next >= 0) {
+      RowRing second = c.in;
+      second.next();
+      second.await_full();
+      load_channels(x[1], second.row(), c.hidden);
+    }
     c.in.leave();
-    sums.add(x, weight);
+    if (next >= 0) c.in.leave();
+    sums.add(x[0], weights[0]);
+    if (next >= 0) sums.add(x[1], weights[1]);
   }
   return sums.rounded();
 }

@@ -132,16 +132,29 @@ class DispatchSender {
     }
   }
 
+  // Two tokens at a time, where there are two: one alone leaves its warps waiting for themselves.
   __device__ void encode_tokens(Channels<kUnits> (&x)[kAhead]) {
     const int count = c_.num_tokens;
     for (int base = 0; base < count; base += kAhead) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (base + i >= count) break;
+      for (int i = 0; i < kAhead; i += 2) {
+        const int token = base + i;
+        if (token >= count) break;
         c_.ring.await_empty();
-        encode(x[i], c_.ring.row());
-        if (base + i + kAhead < count) load_token(x[i], base + i + kAhead);
-        c_.ring.fill();
+        if (token + 1 < count) {
+          RowRing second = c_.ring;
+          second.next();
+          second.await_empty();
+          encode(x[i], c_.ring.row());
+          encode(x[i + 1], second.row());
+          if (token + kAhead < count) load_token(x[i], token + kAhead);
+          if (token + 1 + kAhead < count) load_token(x[i + 1], token + 1 + kAhead);
+          c_.ring.fill();
+          c_.ring.fill();
+        } else {
+          encode(x[i], c_.ring.row());
+          c_.ring.fill();
+        }
       }
     }
   }
