@@ -22,7 +22,7 @@ static_assert(sizeof(HandleRecord) == 64);
 struct alignas(64) OperationState {
   std::uint32_t epoch = 0;  // of the newest operation whose first send has ended
   // Of an operation that this rank has received without raising `received` yet: the next one's
-  // first send does, before anything else. 0: none.
+  // first send does, early. 0: none.
   std::uint32_t unraised = 0;
   std::uint32_t reserved[14] = {};
 };

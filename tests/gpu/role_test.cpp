@@ -225,6 +225,23 @@ std::vector<Named> cases() {
          s.at_expert_rank = false;
        }),
        3},
+      {"top_12", with([](S s) { s.top_k = 12; }), 8},
+      {"top_20", with([](S s) { s.top_k = 20; }), 8},
+      {"top_28_token_rank", with([](S s) {
+         s.top_k = 28;
+         s.at_expert_rank = false;
+       }),
+       8},
+      {"top_3", with([](S s) { s.top_k = 3; }), 8},
+      // A token's rows at one rank are as many as a ring of long rows has.
+      {"top_32_of_one_rank", with([](S s) {
+         s.num_experts = 32;
+         s.num_ranks = 1;
+         s.top_k = 32;
+         s.hidden = 14336;
+         s.at_expert_rank = false;
+       }),
+       2},
       {"top_32_of_odd_experts", with([](S s) {
          s.num_experts = 99;
          s.num_ranks = 3;

@@ -77,6 +77,8 @@ __device__ inline void encode_channels(DispatchFormat format, const Channels<kUn
 // Rows in shared memory that some warps fill, one after another, and others empty.
 class RowRing {
  public:
+  static constexpr int kUnread = 2;  // newest rows that bulk copies may still be reading
+
   __device__ RowRing(std::byte* rows, int row_bytes, std::uint64_t* barriers, int num_rows)
       : rows_(rows), row_bytes_(row_bytes), barriers_(barriers), num_rows_(num_rows) {}
 
@@ -152,8 +154,6 @@ class RowRing {
   __device__ std::byte* first(int row) const { return rows_ + row * row_bytes_; }
 
  private:
-  static constexpr int kUnread = 2;  // newest rows that bulk copies may still be reading
-
   __device__ static bool is_first_lane() { return threadIdx.x % kWarpLanes == 0; }
   __device__ std::uint64_t* full(int row) const { return barriers_ + row; }
   __device__ std::uint64_t* empty(int row) const { return barriers_ + num_rows_ + row; }
@@ -301,7 +301,9 @@ struct BlockPlace {
       last = ptx::atom_add_acq_rel_gpu_u32(counter, 1) == others;
       if (last) ptx::st_relaxed_gpu_u32(counter, 0);
     }
-    return __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
+    last = __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
+    __syncwarp();  // what lane 0 has acquired
+    return last;
   }
 
   // What the operation before has left unsaid (protocol::raise_unraised). A warp's.

@@ -88,10 +88,10 @@ class CombineReceiver {
     bool reached = true;
     if (counts && first == lane && !own) {
       const Word* flag = c_.place.word(c_.a.op.map.combine_flag(c_.depth, slots + lane));
-      reached =
-          c_.place.flags
-              .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank}, c_.waited(rank))
-              .reached;
+      reached = c_.place.flags
+                    .wait(flag, c_.epoch, {machine::Operation::kCombineReceive, 0, rank},
+                          c_.place.warp == 0 ? c_.waited(rank) : nullptr)
+                    .reached;
     }
     if (__any_sync(kAllLanes, !reached) != 0) {
       // What is loaded for it all the same is taken, so that the ring goes on.

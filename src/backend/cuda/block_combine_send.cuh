@@ -81,9 +81,10 @@ __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& te
 // The rows of the lanes in `rows`, in their order, into the ring: each lane loads its own.
 __device__ inline void load_rows(CombineContext& c, const Term& term, unsigned rows) {
   while (rows != 0) {
-    // As many as the ring has at a time.
+    // As many at a time as the ring has, less those that the reader may keep: a lane that waits
+    // holds its whole warp up.
     unsigned now = rows;
-    while (__popc(now) > c.map.in_rows) now &= ~(0x80000000u >> __clz(now));
+    while (__popc(now) > c.map.in_rows - RowRing::kUnread) now &= ~(0x80000000u >> __clz(now));
     rows &= ~now;
     RowRing own = c.in;
     own.skip(__popc(now & lanes_below(c.place.lane)));

@@ -156,11 +156,11 @@ class DispatchReceiver {
       for (; slot >= messages_of(in.source); ++in.source) slot -= messages_of(in.source);
       bool reached = true;
       if (c_.place.lane == 0) {
-        reached =
-            c_.place.flags
-                .wait(c_.place.word(c_.a.op.map.arrived_flag(c_.depth, in.source, slot)), c_.epoch,
-                      {machine::Operation::kDispatchReceive, 0, in.source}, c_.waited(in.source))
-                .reached;
+        reached = c_.place.flags
+                      .wait(c_.place.word(c_.a.op.map.arrived_flag(c_.depth, in.source, slot)),
+                            c_.epoch, {machine::Operation::kDispatchReceive, 0, in.source},
+                            in.part == 0 ? c_.waited(in.source) : nullptr)
+                      .reached;
       }
       if (__shfl_sync(kAllLanes, static_cast<int>(reached), 0) == 0) {
         c_.note(true);

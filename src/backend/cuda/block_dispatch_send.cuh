@@ -175,6 +175,7 @@ class DispatchSender {
   // The planning warp has several tokens at a time, a choice a lane: a token's lanes are a power of
   // two.
   static constexpr int kMostPlanned = 4;
+  static_assert(kMostPlanned + RowRing::kUnread <= kRingRows, "or it waits for itself");
   __device__ int lanes_log2() const { return c_.args.route_lanes_log2 + 2; }
   __device__ int planned() const { return min_of(kMostPlanned, kWarpLanes >> lanes_log2()); }
   __device__ int batch_token() const { return c_.place.lane >> lanes_log2(); }
@@ -207,7 +208,7 @@ class DispatchSender {
 #pragma unroll 1
     for (int i = 0; i < tokens; ++i) take_places(route, i == batch_token());
     std::byte* block = c_.peer(route.rank);
-    const bool own = c_.keeps_own && route.rank == c_.place.rank();
+    const bool own = c_.keeps_own && route.rank == c_.place.rank() && c_.is_active(c_.place.rank());
     const unsigned owns = __ballot_sync(kAllLanes, own) >> first_lane();
     if (batch_token() >= tokens || choice_of() >= c_.k()) return;
     const int i = base + batch_token();

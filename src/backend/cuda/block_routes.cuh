@@ -36,7 +36,8 @@ class RouteCounter {
 
   __device__ int4 load(int pass) const {
     const int token = token_of(pass);
-    if (token >= end_) return {-1, -1, -1, -1};
+    // Of a token's lanes, a power of two, some may have no choice.
+    if (token >= end_ || part() * 4 >= c_.k()) return {-1, -1, -1, -1};
     const int first = part() * 4;
     const std::int64_t at = static_cast<std::int64_t>(token) * c_.k() + first;
     if (!c_.args.whole_routes) {

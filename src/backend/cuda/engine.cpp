@@ -92,7 +92,7 @@ MachineArgs CudaEngine::machine(int workers) const {
   // Unified addressing: the device's pointer too.
   args.timeout = reinterpret_cast<TimeoutRecord*>(timeout_.get());
   args.timeout_ns = setup_.timeout_ms * 1'000'000;
-  args.takes_device = setup_.ranks_on_device == 1 && workers >= setup_.device->num_workers();
+  args.takes_device = starts_early_ && workers >= setup_.device->num_workers();
   return args;
 }
 
@@ -122,6 +122,7 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
   try {
     const std::lock_guard lock(launches.mutex);
     if (shared) launches.order.enter(stream);
+    starts_early_ = !shared && may_start_early(stream);
     start(stream.stream());
     const Event done(stream.record());
     if (shared) launches.order.leave(stream, done);
@@ -153,6 +154,21 @@ void CudaEngine::tell_peers() const {
       return;
     }
   }
+}
+
+// Blocks that start early compete for the SMs that the last launch leaves, with whatever else waits
+// for some. Where that may be a receive of this buffer on another stream, which a later launch
+// waits for, nothing starts early.
+bool CudaEngine::may_start_early(const CudaStream& stream) {
+  if (stream.is_captured()) {
+    captured_on_several_ |= captured_on_ != nullptr && captured_on_ != stream.stream();
+    captured_on_ = stream.stream();
+    return !captured_on_several_;
+  }
+  const std::weak_ptr<const braid::detail::StreamBackend> here = stream.weak_from_this();
+  return std::all_of(newest_.begin(), newest_.end(), [&here](const auto& each) {
+    return same_owner(each.first, here) || each.second.ready();
+  });
 }
 
 void CudaEngine::remember(const CudaStream& stream, const Event& event) {

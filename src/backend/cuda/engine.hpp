@@ -69,6 +69,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   Event enqueue(const protocol::Launch& launch, Start start);
   void tell_peers() const;
   void remember(const CudaStream& stream, const Event& event);
+  bool may_start_early(const CudaStream& stream);
   protocol::Failure read_failure() const;
 
   EngineSetup setup_;
@@ -78,6 +79,10 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   std::shared_ptr<std::byte> timeout_;
   // The newest point of each stream that it was launched on.
   std::vector<std::pair<std::weak_ptr<const braid::detail::StreamBackend>, Event>> newest_;
+  // The stream of all captured launches so far, and whether there were several.
+  cudaStream_t captured_on_ = nullptr;
+  bool captured_on_several_ = false;
+  bool starts_early_ = false;  // the launch that is enqueued now
   mutable std::mutex failure_mutex_;
   mutable std::optional<protocol::Failure> failure_;
 };

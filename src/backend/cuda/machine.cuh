@@ -69,7 +69,9 @@ class CudaMachine {
       last = ptx::atom_add_acq_rel_gpu_u32(counter, 1) == others;
       if (last) ptx::st_relaxed_gpu_u32(counter, 0);
     }
-    return __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
+    last = __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
+    __syncwarp();  // what lane 0 has acquired
+    return last;
   }
 
   __device__ std::byte* local() const { return args_.local; }

@@ -24,8 +24,8 @@ struct MachineArgs {
   RankStatus* status = nullptr;
   machine::TimeoutRecord* timeout = nullptr;  // mapped, pinned host memory
   std::int64_t timeout_ns = 0;
-  // The launch takes all SMs of a GPU that no other rank is on: then the next one may start early,
-  // without taking SMs that somebody was promised or waits for.
+  // The launch takes all SMs of a GPU that no other rank is on, and nobody else waits for some:
+  // then it may start early, without taking what somebody was promised.
   bool takes_device = false;
   SharedMap shared;
 };

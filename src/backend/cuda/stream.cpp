@@ -195,6 +195,8 @@ void CudaStream::run_workers(int, braid::detail::WorkerFunction) {
   fail(ErrorCode::kInternal, "a CUDA stream has no worker threads");
 }
 
+bool CudaStream::is_captured() const { return capture_of(stream_) != 0; }
+
 std::shared_ptr<braid::detail::EventBackend> CudaStream::record() {
   const DeviceGuard guard(device_);
   const std::uint64_t capture = capture_of(stream_);

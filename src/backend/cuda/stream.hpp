@@ -62,6 +62,7 @@ class CudaStream final : public braid::detail::StreamBackend {
 
   cudaStream_t stream() const { return stream_; }
   int device() const { return device_; }
+  bool is_captured() const;  // now, into a graph
 
  private:
   std::shared_ptr<StreamState> state_;
