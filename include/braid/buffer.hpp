@@ -31,9 +31,9 @@
 // the next call on the buffer, by the synchronize() of a stream that it ran on, by Event::wait, and
 // by Group::check. The host does not look at the values of topk_idx. One that names no expert
 // counts as -1, and its operation goes on. The first is thrown once, as kInvalidArgument with
-// token, choice and value, in the same places, but of the buffer's calls only by dispatch_begin and
-// combine_begin (or dispatch and combine): that call has done nothing, and is to be made again,
-// since the peers count on it. Buffer and group live on.
+// token, choice and value, in the same places, but of the buffer's calls only by dispatch_begin (or
+// dispatch): that call has done nothing, and is to be made again, since the peers count on it.
+// Buffer and group live on.
 // Ranks that share a device share its SMs in equal parts, and each runs its own operations one at a
 // time in the order of its calls, across streams: an operation must not need work that the caller
 // enqueues on another stream later. A rank that has its device to itself runs operations beside

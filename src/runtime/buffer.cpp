@@ -266,7 +266,6 @@ void Buffer::combine(const Handle& handle, const CombineInput& input, const Comb
 void Buffer::combine_begin(const Handle& handle, const CombineInput& input,
                            const CombineOutput& output, const CombineOptions& options) {
   state_->throw_if_failed();
-  state_->throw_bad_input();
   HandleState& h = state_of(handle, state_);
   if (h.combining) {
     fail(ErrorCode::kRefused, "{} can't be combined again: {} was not received yet",

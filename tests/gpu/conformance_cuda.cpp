@@ -372,14 +372,11 @@ TEST(CudaBadChoices, AreNotThrownFromTheMiddleOfAnOperation) {
     await(stream);
     group.barrier();
     buffer.dispatch_receive(handle, 0, stream);
-    const auto begin = [&] {
-      buffer.combine_begin(handle, io.combine_input, io.combine_output, io.combine_options);
-    };
-    EXPECT_EQ(error_of(begin, ErrorCode::kInvalidArgument),
-              "dispatch: topk_idx of token 0, choice 0 is 8, but must be -1 to 7");
-    begin();
+    buffer.combine_begin(handle, io.combine_input, io.combine_output, io.combine_options);
     buffer.combine_send(handle, 0, stream);
     buffer.combine_receive(handle, stream);
+    EXPECT_EQ(error_of([&] { stream.synchronize(); }, ErrorCode::kInvalidArgument),
+              "dispatch: topk_idx of token 0, choice 0 is 8, but must be -1 to 7");
     stream.synchronize();
   }));
 }

@@ -119,10 +119,10 @@ class DispatchSender {
         std::uint32_t value = 0;
         if (i < c_.num_local()) {
           offset = map.count_word(c_.depth, me, i);
-          value = c_.at<RouteCount>(c_.map.rows)[to * c_.num_local() + i].all();
+          value = c_.at<RouteCount>(c_.map.rows)[to * c_.num_local() + i].all;
         } else if (i == c_.num_local()) {
           offset = map.messages_word(c_.depth, me, 0);
-          value = c_.at<RouteCount>(c_.map.row_messages)[to].all();
+          value = c_.at<RouteCount>(c_.map.row_messages)[to].all;
         } else {
           offset = map.signal_flag(layout::Signal::kDispatch, c_.depth, me, 0);
         }
@@ -237,15 +237,13 @@ class DispatchSender {
     auto* messages = c_.at<RouteCount>(c_.map.row_messages);
     const bool takes = turn && route.expert >= 0;
     if (takes) {
-      route.row = rows[route.expert].before();
-      route.slot = messages[route.rank].before();
+      route.row = rows[route.expert].before;
+      route.slot = messages[route.rank].before;
     }
     __syncwarp();
     const unsigned below = lanes_below(choice_of());
-    if (takes && (route.same & below) == 0) rows[route.expert].word += RouteCount::of(0, 1);
-    if (takes && (route.together & below) == 0) {
-      messages[route.rank].word += RouteCount::of(0, 1);
-    }
+    if (takes && (route.same & below) == 0) ++rows[route.expert].before;
+    if (takes && (route.together & below) == 0) ++messages[route.rank].before;
     __syncwarp();
   }
 

@@ -8,13 +8,13 @@
 
 namespace braid::cuda {
 
-// Two counts in a word: of the tokens before a block's own, and of all tokens that it looks at.
-// Both are counted by one addition; neither reaches 2^16.
+// Two counts in a word: of all tokens that a block looks at, and of those before its own. Both are
+// counted by one addition, of word(); neither reaches 2^16. Once counted, each is its own.
 struct RouteCount {
-  std::uint32_t word = 0;
-  BRAID_HD constexpr std::uint32_t before() const { return word >> 16; }
-  BRAID_HD constexpr std::uint32_t all() const { return word & 0xffffU; }
-  BRAID_HD static constexpr std::uint32_t of(std::uint32_t all, std::uint32_t before) {
+  std::uint16_t all = 0;
+  std::uint16_t before = 0;
+
+  BRAID_HD static constexpr std::uint32_t word(std::uint32_t all, std::uint32_t before) {
     return before << 16 | all;
   }
 };

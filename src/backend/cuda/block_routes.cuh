@@ -89,7 +89,7 @@ class RouteCounter {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (experts[i] >= 0 && (repeats >> i & 1u) == 0) {
-        add(c_.map.rows, experts[i], RouteCount::of(1, earlier ? 1 : 0));
+        add(c_.map.rows, experts[i], RouteCount::word(1, earlier ? 1 : 0));
       }
     }
     if (part() != 0) ranks = 0;  // once for each token
@@ -99,7 +99,7 @@ class RouteCounter {
       const auto all = static_cast<unsigned>(__popc(__ballot_sync(kAllLanes, goes)));
       const auto before = static_cast<unsigned>(__popc(__ballot_sync(kAllLanes, goes && earlier)));
       if (c_.place.lane == 0 && all != 0) {
-        add(c_.map.row_messages, rank, RouteCount::of(all, before));
+        add(c_.map.row_messages, rank, RouteCount::word(all, before));
       }
     }
   }
