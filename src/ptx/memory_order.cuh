@@ -41,6 +41,15 @@ __device__ inline void st_relaxed_gpu_u32(std::uint32_t* word, std::uint32_t val
 }
 
 // Each returns what was there before.
+__device__ inline std::uint32_t atom_add_release_gpu_u32(std::uint32_t* word, std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(word), "r"(value)
+               : "memory");
+  return before;
+}
+
 __device__ inline std::uint32_t atom_add_acq_rel_gpu_u32(std::uint32_t* word, std::uint32_t value) {
   std::uint32_t before;
   asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;"
@@ -79,6 +88,10 @@ __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_
 // Everything before it, of this thread and of those it has seen, is before what this thread stores
 // relaxed at system scope afterwards: one fence for several flags.
 __device__ inline void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
+
+// After a relaxed read of what others have released: all that they did before is before what this
+// thread does afterwards.
+__device__ inline void fence_acq_rel_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 // The kernel before it on the stream has ended, and what it wrote is seen. Nothing where a launch
 // does not start early.

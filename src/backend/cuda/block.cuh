@@ -292,14 +292,17 @@ struct BlockPlace {
     return __any_sync(kAllLanes, missed) != 0;
   }
 
+  // Of blocks that have come to a phase's end; of a kernel that sends, that have left the state.
+  __device__ std::uint32_t* counter(layout::Phase phase) const {
+    return &protocol::record_of(op).workers_done[static_cast<int>(phase)];
+  }
   // The sending warp's: whether this block is the phase's last; the counter starts over.
   __device__ bool is_last(layout::Phase phase) const {
     bool last = false;
     if (lane == 0) {
-      std::uint32_t* counter = &protocol::record_of(op).workers_done[static_cast<int>(phase)];
       const auto others = static_cast<std::uint32_t>(machine.num_workers - 1);
-      last = ptx::atom_add_acq_rel_gpu_u32(counter, 1) == others;
-      if (last) ptx::st_relaxed_gpu_u32(counter, 0);
+      last = ptx::atom_add_acq_rel_gpu_u32(counter(phase), 1) == others;
+      if (last) ptx::st_relaxed_gpu_u32(counter(phase), 0);
     }
     last = __shfl_sync(kAllLanes, static_cast<int>(last), 0) != 0;
     __syncwarp();  // what lane 0 has acquired
@@ -311,18 +314,17 @@ struct BlockPlace {
     if (epoch != 0 && worker == 0) raise_received(epoch, active_ranks);
   }
 
-  // Of every warp but the sending one: the state has been read, and what `value` says came from it.
-  __device__ void leave_state(std::uint32_t value) const {
-    await_loads(value);
-    ptx::barrier_cta_arrive(kStateBarrier, kBlockThreads);
+  // The sending warp's, after a barrier of the block by which every warp has read the state. Lane
+  // 0's answer, how many blocks came before, is on its way while other things are done.
+  __device__ std::uint32_t leave_state(layout::Phase phase) const {
+    return lane == 0 ? ptx::atom_add_release_gpu_u32(counter(phase), 1) : 0;
   }
-  // The sending warp's, off the way of everything else: when every block has read the state, the
-  // last one stores what the next kernel is to read. (What this one leaves to be seen by others it
-  // has said by then, or leaves to that kernel.)
-  __device__ void move_state(layout::Phase phase, std::uint32_t epoch, std::uint32_t unraised,
-                             std::uint32_t* recorded_epoch) const {
-    ptx::barrier_cta_sync(kStateBarrier, kBlockThreads);
-    if (!is_last(phase) || lane != 0) return;
+  // With that answer: the last block to leave the state stores what the next kernel is to read.
+  __device__ void move_state(layout::Phase phase, std::uint32_t came_before, std::uint32_t epoch,
+                             std::uint32_t unraised, std::uint32_t* recorded_epoch) const {
+    if (lane != 0 || came_before != static_cast<std::uint32_t>(machine.num_workers - 1)) return;
+    ptx::fence_acq_rel_gpu();  // after all that the others have read
+    ptx::st_relaxed_gpu_u32(counter(phase), 0);
     *recorded_epoch = epoch;
     protocol::state_of(op).epoch = epoch;
     protocol::state_of(op).unraised = unraised;

@@ -12,28 +12,29 @@ namespace braid::cuda {
 template <bool kAtExpertRank, int kUnits>
 __device__ inline void block_combine_send(const CombineBlockArgs& args, std::byte* shared,
                                           int worker) {
-  CombineContext c(args, shared, worker);
+  CombineContext c(args, shared, worker, layout::Phase::kCombineSend);
   CombineSender<kAtExpertRank> sender(c);
   const Share all{worker, args.machine.num_workers};
   const Homeward first = sender.load_first(all);
   sender.begin(kAtExpertRank ? kRowWarps : 1);
   sender.template run<kUnits>(all, first);
-  c.move_state(layout::Phase::kCombineSend, 0);
+  c.move_state();
 }
 
 template <bool kAtExpertRank, int kUnits>
 __device__ inline void block_combine_receive(const CombineBlockArgs& args, std::byte* shared,
                                              int worker) {
-  CombineContext c(args, shared, worker);
+  CombineContext c(args, shared, worker, layout::Phase::kCombineReceive);
   CombineReceiver<kAtExpertRank, kUnits> receiver(c);
   const Share all{worker, args.machine.num_workers};
   const auto first = receiver.load_token(all.first);
+  const std::uint32_t epoch = protocol::record_of(c.a.op).combine_epoch;
+  const std::uint32_t dispatched = protocol::record_of(c.a.op).dispatch_epoch;
   c.load_ranks();
-  c.settle_ranks();
-  c.set_epochs(protocol::record_of(c.a.op).combine_epoch,
-               protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();
+  c.set_epochs(epoch, dispatched);
+  c.settle_ranks();
   receiver.run(all, first);
   receiver.end();
   receiver.raise_received();
@@ -45,7 +46,7 @@ __device__ inline void block_combine_receive(const CombineBlockArgs& args, std::
 // end of everything else.
 template <bool kAtExpertRank, int kUnits>
 __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* shared, int worker) {
-  CombineContext c(args, shared, worker);
+  CombineContext c(args, shared, worker, layout::Phase::kCombineReceive);
   c.keeps_own = true;
   CombineSender<kAtExpertRank> sender(c);
   CombineReceiver<kAtExpertRank, kUnits> receiver(c);
@@ -61,7 +62,7 @@ __device__ inline void block_combine(const CombineBlockArgs& args, std::byte* sh
   sender.begin(kAtExpertRank || receives ? kRowWarps : 1);
   if (receives) token = receiver.load_token(in.first);
   if (sends) sender.template run<kUnits>(out, home);
-  c.move_state(layout::Phase::kCombineReceive, c.epoch);
+  c.move_state();
   if (receives) receiver.run(in, token);
   receiver.end();
 }

@@ -31,6 +31,8 @@ struct CombineContext {
   const protocol::CombineArgs& a;
   const CombineBlockMap& map;
   BlockPlace place;
+  layout::Phase phase;
+  std::uint32_t left_state = 0;  // blocks that had left the state before; the sending warp's
   std::byte* shared;
   RowRing in, out;  // the experts' rows, and sums of them
   int hidden;
@@ -42,11 +44,14 @@ struct CombineContext {
   bool keeps_own = false;  // this rank's own rows are summed where the experts left them
   bool may_send = false;   // the sending warp's: the depth is free at every peer
 
-  __device__ CombineContext(const CombineBlockArgs& block_args, std::byte* block_memory, int worker)
+  // last_phase: of this kernel.
+  __device__ CombineContext(const CombineBlockArgs& block_args, std::byte* block_memory, int worker,
+                            layout::Phase last_phase)
       : args(block_args),
         a(block_args.combine),
         map(block_args.map),
         place(block_args.machine, a.op, worker),
+        phase(last_phase),
         shared(block_memory),
         in(block_memory + map.in, map.row_bytes,
            reinterpret_cast<std::uint64_t*>(block_memory + map.in_barriers), map.in_rows),
@@ -89,10 +94,12 @@ struct CombineContext {
     return reinterpret_cast<std::byte*>(__shfl_sync(
         kAllLanes, reinterpret_cast<unsigned long long>(peer_block), rank & (kWarpLanes - 1)));
   }
-  // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
-  __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {
-    if (!place.sends()) return place.leave_state(epoch);
-    place.move_state(phase, epoch, unraised, &protocol::record_of(a.op).combine_epoch);
+  // Of a kernel that sends; where it receives too, it leaves that unraised.
+  __device__ void move_state() const {
+    if (!place.sends()) return;
+    const bool receives = phase == layout::Phase::kCombineReceive;
+    place.move_state(phase, left_state, epoch, receives ? epoch : 0,
+                     &protocol::record_of(a.op).combine_epoch);
   }
   __device__ std::uint32_t row_bytes() const { return static_cast<std::uint32_t>(2 * hidden); }
   __device__ const std::uint16_t* expert_row(std::uint32_t row) const {

@@ -128,6 +128,7 @@ class CombineSender {
     c_.set_epochs(newest + 1, dispatched);
     c_.settle_ranks();
     if (!c_.place.sends()) return;
+    c_.left_state = c_.place.leave_state(c_.phase);
     c_.may_send = !c_.place.await_depth(depths, c_.epoch, c_.active,
                                         {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);

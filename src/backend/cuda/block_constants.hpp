@@ -30,8 +30,6 @@ inline constexpr int kHomeParts = 4;
 // Named barriers of a block; 0 is __syncthreads.
 inline constexpr int kReadBarrier = 1;  // row warps arrive, the sending warp waits
 inline constexpr int kRowBarrier = 2;   // the row warps' own
-inline constexpr int kStateBarrier =
-    3;  // all arrive that have read the state, the sending warp waits
 inline constexpr int kReadThreads = kRowThreads + kWarpLanes;
 
 }  // namespace braid::cuda

@@ -13,19 +13,20 @@ namespace braid::cuda {
 template <bool kFp8, int kUnits>
 __device__ inline void block_dispatch_send(const DispatchBlockArgs& args, std::byte* shared,
                                            int worker) {
-  DispatchContext c(args, shared, worker);
+  DispatchContext c(args, shared, worker, layout::Phase::kDispatchSend);
   DispatchSender<kFp8, kUnits>(c).run();
-  c.move_state(layout::Phase::kDispatchSend, 0);
+  c.move_state();
 }
 
 __device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std::byte* shared,
                                               int worker) {
-  DispatchContext c(args, shared, worker);
+  DispatchContext c(args, shared, worker, layout::Phase::kDispatchReceive);
+  const std::uint32_t epoch = protocol::record_of(c.a.op).dispatch_epoch;
   c.load_ranks();
-  c.settle_ranks();
-  c.set_epoch(protocol::record_of(c.a.op).dispatch_epoch);
   if (c.place.thread == 0) *c.at<std::uint32_t>(c.map.failed) = 0;
   __syncthreads();
+  c.set_epoch(epoch);
+  c.settle_ranks();
   DispatchReceiver receiver(c);
   receiver.run();
   receiver.end();
@@ -36,10 +37,10 @@ __device__ inline void block_dispatch_receive(const DispatchBlockArgs& args, std
 template <bool kFp8, int kUnits>
 __device__ inline void block_dispatch(const DispatchBlockArgs& args, std::byte* shared,
                                       int worker) {
-  DispatchContext c(args, shared, worker);
+  DispatchContext c(args, shared, worker, layout::Phase::kDispatchReceive);
   c.keeps_own = args.tokens.most() <= kRingRows;
   DispatchSender<kFp8, kUnits>(c).run();
-  c.move_state(layout::Phase::kDispatchReceive, c.epoch);
+  c.move_state();
   DispatchReceiver(c).run();
 }
 

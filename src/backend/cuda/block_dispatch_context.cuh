@@ -12,6 +12,8 @@ struct DispatchContext {
   const layout::MessageShape& shape;
   const DispatchBlockMap& map;
   BlockPlace place;
+  layout::Phase phase;
+  std::uint32_t left_state = 0;  // blocks that had left the state before; the sending warp's
   std::byte* shared;
   RowRing ring;
   int first_token, num_tokens;      // the block's
@@ -22,13 +24,15 @@ struct DispatchContext {
   int depth = 0;
   bool keeps_own = false;  // rows to this rank itself stay in the ring until they are placed
 
+  // last_phase: of this kernel.
   __device__ DispatchContext(const DispatchBlockArgs& block_args, std::byte* block_memory,
-                             int worker)
+                             int worker, layout::Phase last_phase)
       : args(block_args),
         a(block_args.dispatch),
         shape(block_args.shape),
         map(block_args.map),
         place(block_args.machine, a.op, worker),
+        phase(last_phase),
         shared(block_memory),
         ring(block_memory + map.ring, map.row_bytes,
              reinterpret_cast<std::uint64_t*>(block_memory + map.barriers), kRingRows),
@@ -70,10 +74,12 @@ struct DispatchContext {
     return reinterpret_cast<std::byte*>(__shfl_sync(
         kAllLanes, reinterpret_cast<unsigned long long>(peer_block), rank & (kWarpLanes - 1)));
   }
-  // Of a kernel that sends, all warps'; `unraised`: of one that receives too.
-  __device__ void move_state(layout::Phase phase, std::uint32_t unraised) const {
-    if (!place.sends()) return place.leave_state(epoch);
-    place.move_state(phase, epoch, unraised, &protocol::record_of(a.op).dispatch_epoch);
+  // Of a kernel that sends; where it receives too, it leaves that unraised.
+  __device__ void move_state() const {
+    if (!place.sends()) return;
+    const bool receives = phase == layout::Phase::kDispatchReceive;
+    place.move_state(phase, left_state, epoch, receives ? epoch : 0,
+                     &protocol::record_of(a.op).dispatch_epoch);
   }
 };
 

@@ -69,7 +69,9 @@ class DispatchSender {
   // Counts are complete, and the depth is free at every peer: then the block may write.
   __device__ bool begin(std::uint32_t newest, bool missed) const {
     c_.set_epoch(newest + 1);
-    if (__syncthreads_or(static_cast<int>(missed)) == 0) return true;
+    const bool begins = __syncthreads_or(static_cast<int>(missed)) == 0;
+    if (c_.place.sends()) c_.left_state = c_.place.leave_state(c_.phase);
+    if (begins) return true;
     c_.note(true);
     return false;
   }
