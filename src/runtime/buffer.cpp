@@ -99,7 +99,8 @@ void check_received(const HandleState& handle, int round) {
   }
 }
 
-// What was enqueued keeps handle and buffer alive until it has run.
+// On the CPU what was enqueued keeps handle and buffer alive until it has run; an engine of another
+// device waits for it when it ends.
 protocol::Launch launch_of(const Handle& handle, Stream& stream, int workers) {
   return {*stream.backend(), workers, handle.state().shared_from_this()};
 }

@@ -38,7 +38,7 @@ struct BufferState final : protocol::EngineOwner {
   std::unique_ptr<protocol::Engine> engine;
 
   struct Sent {
-    std::uint64_t number = 0;  // of the operations sent so far: its depth is number % D
+    std::uint64_t number = 0;  // of the operations sent so far: at most D after the oldest
     std::string name;
   };
 
@@ -75,7 +75,14 @@ struct PhaseProgress {
 // ahead does not depend on how fast they run.
 struct HandleState : std::enable_shared_from_this<HandleState> {
   explicit HandleState(std::shared_ptr<BufferState> its_buffer)
-      : buffer(std::move(its_buffer)), slot(buffer->take_slot(earlier)) {}
+      : buffer(std::move(its_buffer)), slot(buffer->take_slot(earlier)) {
+    // What this handle adds to them is behind them; what it does not, whoever comes next still waits
+    // for.
+    dispatch_sends.order = earlier[0];
+    dispatch_receives.order = earlier[1];
+    combine_sends.order = earlier[2];
+    combine_receive = earlier[3];
+  }
   HandleState(const HandleState&) = delete;
   HandleState& operator=(const HandleState&) = delete;
 

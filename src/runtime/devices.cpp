@@ -1,10 +1,12 @@
 #include "runtime/devices.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "backend/cpu/device.hpp"
 #include "backend/cpu/engine.hpp"
 #include "base/check.hpp"
+#include "base/together.hpp"
 #include "runtime/buffer_checks.hpp"
 #include "runtime/buffer_state.hpp"
 #include "runtime/group_backend.hpp"
@@ -19,15 +21,26 @@ namespace braid {
 namespace detail {
 namespace {
 
+// A rank's own part in making a buffer, memory that it lacks above all; then every rank knows.
+void take_part(GroupBackend& group, const std::function<void()>& part) {
+  together([&group](const std::string& mine) { return group.all_gather(mine, "Buffer"); },
+           [&part] {
+             part();
+             return std::string();
+           });
+}
+
 std::unique_ptr<protocol::Engine> make_cpu_engine(BufferState& buffer) {
   Group& group = buffer.group;
   GroupBackend& backend = group.backend();
-  return std::make_unique<cpu::CpuEngine>(
-      cpu::EngineSetup{group.rank(), buffer.map, buffer.local_map,
-                       backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
-                       group.timeout_ms(),
-                       [peers = group] { return peers.backend().dead_peers(); }},
-      buffer);
+  cpu::EngineSetup setup{group.rank(), buffer.map, buffer.local_map,
+                         backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
+                         group.timeout_ms(),
+                         [peers = group] { return peers.backend().dead_peers(); }};
+  std::unique_ptr<protocol::Engine> engine;
+  take_part(backend,
+            [&] { engine = std::make_unique<cpu::CpuEngine>(std::move(setup), buffer); });
+  return engine;
 }
 
 void check_cpu(const GroupOptions& options) {
@@ -61,12 +74,17 @@ std::unique_ptr<protocol::Engine> make_cuda_engine(BufferState& buffer) {
   setup.timeout_ms = group.timeout_ms();
   setup.ranks_on_device = static_cast<int>(sharing);
   setup.device = std::static_pointer_cast<cuda::CudaDevice>(backend.shared_device());
-  const protocol::Budget budget = cuda::budget_of(setup);
-  runtime::check_workers("send", buffer.options.send_workers, budget);
-  runtime::check_workers("receive", buffer.options.receive_workers, budget);
+  take_part(backend, [&] {
+    const protocol::Budget budget = cuda::budget_of(setup);
+    runtime::check_workers("send", buffer.options.send_workers, budget);
+    runtime::check_workers("receive", buffer.options.receive_workers, budget);
+  });
   setup.memory = backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes));
   setup.dead_peers = [peers = group] { return peers.backend().dead_peers(); };
-  return std::make_unique<cuda::CudaEngine>(std::move(setup), buffer);
+  std::unique_ptr<protocol::Engine> engine;
+  take_part(backend,
+            [&] { engine = std::make_unique<cuda::CudaEngine>(std::move(setup), buffer); });
+  return engine;
 }
 
 SymmetricMemory allocate_for_one(GroupBackend& group, std::size_t bytes) {

@@ -14,10 +14,10 @@ namespace {
 
 std::int64_t timeout_of(const GroupOptions& options, const Environment& env) {
   constexpr std::int64_t kMostMs = 1'000'000'000'000;  // some 30 years, and no overflow as ns
-  require(options.timeout_ms >= 0 && options.timeout_ms <= kMostMs,
-          "timeout is {} ms, but must be 1 to {}, or 0 for the default", options.timeout_ms,
-          kMostMs);
-  return options.timeout_ms == 0 ? env.timeout_ms : options.timeout_ms;
+  const std::int64_t chosen = options.timeout_ms == 0 ? env.timeout_ms : options.timeout_ms;
+  require(chosen > 0 && chosen <= kMostMs,
+          "timeout is {} ms, but must be 1 to {}, or 0 for the default", chosen, kMostMs);
+  return chosen;
 }
 
 }  // namespace

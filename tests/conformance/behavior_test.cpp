@@ -237,8 +237,9 @@ TEST(Slots, ManyOperationsAreEnqueuedAheadWithHandlesDroppedAtOnce) {
   });
 }
 
-TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
-  on_one_rank([](Buffer& plain, Io& io, Stream& stream) {
+// between: what the slot is used for before its next dispatch.
+void expect_slot_in_order(const std::function<void(Buffer&, Io&)>& between) {
+  on_one_rank([&between](Buffer& plain, Io& io, Stream& stream) {
     BufferOptions options = plain.options();
     options.handle_slots = 1;
     Buffer buffer(plain.group(), options);
@@ -260,6 +261,7 @@ TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
     Io next({1, 1});
     next.idx = {3, -1};
     next.counts.assign(4, -1);
+    between(buffer, next);
     const Handle handle = buffer.dispatch(next.input, next.output, next.options, stream);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     EXPECT_EQ(next.counts[3], -1);
@@ -268,6 +270,16 @@ TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
     held.synchronize();
     EXPECT_EQ(io.out[0], 0x3F40);
     EXPECT_EQ(next.counts[3], 1);
+  });
+}
+
+TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
+  expect_slot_in_order([](Buffer&, Io&) {});
+}
+
+TEST(Slots, TheNextDispatchOfASlotWaitsAlsoWhereAHandleInBetweenSentNothing) {
+  expect_slot_in_order([](Buffer& buffer, Io& io) {
+    buffer.dispatch_begin(io.input, io.output, io.options);
   });
 }
 

@@ -189,7 +189,6 @@ void CudaDevice::fill(void* to, std::byte value, std::size_t bytes) {
 }
 
 bool CudaDevice::reaches(const void* pointer) {
-  if (shared_->reaches_pageable) return true;
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   auto& place = reached_[(address >> 8 ^ address >> 16) % reached_.size()];
   if (place.load(std::memory_order_relaxed) == pointer) return true;
@@ -199,6 +198,7 @@ bool CudaDevice::reaches(const void* pointer) {
     return false;
   }
   const bool good =
+      (attributes.type == cudaMemoryTypeUnregistered && shared_->reaches_pageable) ||
       attributes.type == cudaMemoryTypeHost || attributes.type == cudaMemoryTypeManaged ||
       (attributes.type == cudaMemoryTypeDevice && attributes.device == shared_->index);
   if (good) place.store(pointer, std::memory_order_relaxed);

@@ -21,17 +21,6 @@ bool same_owner(const std::weak_ptr<T>& a, const std::weak_ptr<U>& b) {
   return !a.owner_before(b) && !b.owner_before(a);
 }
 
-// By one launch where the backend has one.
-template <class Args>
-void combine_both(const Args& args, cudaStream_t stream) {
-  if constexpr (requires { launch_combine(args, stream); }) {
-    launch_combine(args, stream);
-  } else {
-    launch_combine_send(args, stream);
-    launch_combine_receive(args, stream);
-  }
-}
-
 }  // namespace
 
 protocol::Budget budget_of(const EngineSetup& setup) {
@@ -218,7 +207,7 @@ Event CudaEngine::dispatch(const Launch& launch, const DispatchArgs& args) {
 
 Event CudaEngine::combine(const Launch& launch, const CombineArgs& args) {
   return enqueue(launch,
-                 [&](cudaStream_t stream) { combine_both(with(args, launch.workers, 0), stream); });
+                 [&](cudaStream_t stream) { launch_combine(with(args, launch.workers, 0), stream); });
 }
 
 std::optional<protocol::Failure> CudaEngine::failure() const {

@@ -9,6 +9,7 @@
 #include "backend/cuda/nccl_peers.hpp"
 #include "base/check.hpp"
 #include "base/math.hpp"
+#include "base/together.hpp"
 
 namespace braid::cuda {
 namespace {
@@ -132,32 +133,11 @@ void Window::require_one_domain() const {
 
 std::vector<std::byte*> Window::peers() const { return peers_of_window(window_, num_ranks_); }
 
-constexpr char kWell = '+';
-
-std::string trouble(ErrorCode code, const char* sentence) {
-  return std::string(1, static_cast<char>('0' + static_cast<int>(code))) + sentence;
-}
-
-// One step of the set-up. NCCL's next call would wait for a rank that failed in this one, so every
-// rank hears of it first, and all throw the same. Returns what each rank's part returned.
+// One step of the set-up: NCCL's next call would wait for a rank that failed in this one.
 std::vector<std::string> together(const WindowRequest& request,
                                   const std::function<std::string()>& part) {
-  std::string mine;
-  try {
-    mine = kWell + part();
-  } catch (const Error& error) {
-    mine = trouble(error.code(), error.what());
-  } catch (const std::exception& error) {
-    mine = trouble(ErrorCode::kInternal, error.what());
-  }
-  std::vector<std::string> texts = request.all_gather(mine);
+  std::vector<std::string> texts = braid::together(request.all_gather, part);
   BRAID_CHECK(texts.size() == static_cast<std::size_t>(request.num_ranks));
-  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
-    BRAID_CHECK(!texts[rank].empty());
-    const char mark = texts[rank].front();
-    texts[rank].erase(0, 1);
-    if (mark != kWell) fail(static_cast<ErrorCode>(mark - '0'), "rank {}: {}", rank, texts[rank]);
-  }
   return texts;
 }
 

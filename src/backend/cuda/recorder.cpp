@@ -15,9 +15,6 @@ class CudaGraph final : public braid::detail::Graph {
     const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
     cudaGraphDestroy(graph);
     check(status, "cudaGraphInstantiate");
-    // Not at its first launch: the upload may wait for the device, and so for another rank.
-    check(cudaGraphUpload(executable_, stream_->stream()), "cudaGraphUpload");
-    stream_->synchronize();
   }
   ~CudaGraph() override {
     const DeviceGuard guard(stream_->device());
@@ -26,6 +23,11 @@ class CudaGraph final : public braid::detail::Graph {
   CudaGraph(const CudaGraph&) = delete;
   CudaGraph& operator=(const CudaGraph&) = delete;
 
+  // Not at its first launch: it may wait for the device, and so for another rank.
+  void upload() {
+    check(cudaGraphUpload(executable_, stream_->stream()), "cudaGraphUpload");
+    stream_->synchronize();
+  }
   void launch() override {
     const DeviceGuard guard(stream_->device());
     check(cudaGraphLaunch(executable_, stream_->stream()), "cudaGraphLaunch");
@@ -64,7 +66,9 @@ std::shared_ptr<braid::detail::Graph> CudaRecorder::capture(const std::function<
     throw;
   }
   check(cudaStreamEndCapture(stream_->stream(), &graph), "cudaStreamEndCapture");
-  return std::make_shared<CudaGraph>(stream_, graph);
+  auto executable = std::make_shared<CudaGraph>(stream_, graph);
+  executable->upload();
+  return executable;
 }
 
 void CudaRecorder::start() {

@@ -15,11 +15,19 @@
 
 namespace braid::cuda {
 
+namespace {
+
+// This thread is CUDA's own, and runs a callable of a stream or drops what it held.
+thread_local bool in_callback = false;
+
+}  // namespace
+
 using Sources = std::vector<std::weak_ptr<braid::detail::FailureSource>>;
 
 struct StreamState {
   explicit StreamState(int its_device) : device(its_device) {}
   ~StreamState() {
+    if (in_callback) return;  // where CUDA may not be called: the events stay
     const DeviceGuard guard(device);
     for (const cudaEvent_t event : idle_events) cudaEventDestroy(event);
     for (const cudaEvent_t event : captured_events) cudaEventDestroy(event);
@@ -93,7 +101,7 @@ namespace {
 // The state of the stream whose callable runs on this thread.
 thread_local const void* own_stream = nullptr;
 
-// Which capture the stream is in, or 0.
+// Which capture the stream is in, or 0. Its device is the current one: a default stream is of that.
 std::uint64_t capture_of(cudaStream_t stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   unsigned long long id = 0;
@@ -114,15 +122,17 @@ struct Callback {
 };
 
 void CUDART_CB call(void* data) {
-  const std::unique_ptr<Callback> callback(static_cast<Callback*>(data));
+  std::unique_ptr<Callback> callback(static_cast<Callback*>(data));
+  in_callback = true;
   own_stream = callback->state.get();
   try {
     if (!callback->state->failed()) callback->callable();
   } catch (...) {
     callback->state->fail(std::current_exception());
   }
-  callback->callable = nullptr;  // what it holds may be a stream's last handle
+  callback.reset();  // what it holds may be a stream's last handle
   own_stream = nullptr;
+  in_callback = false;
 }
 
 }  // namespace
@@ -172,7 +182,7 @@ CudaStream::CudaStream(cudaStream_t stream, int device, Owner owner)
 CudaStream::~CudaStream() {
   // A callable that dropped the last handle may not call CUDA: the stream stays until the process
   // ends.
-  if (owner_ == Owner::kCaller || own_stream != nullptr) return;
+  if (owner_ == Owner::kCaller || in_callback) return;
   const DeviceGuard guard(device_);
   cudaStreamSynchronize(stream_);
   cudaStreamDestroy(stream_);
@@ -180,11 +190,11 @@ CudaStream::~CudaStream() {
 
 void CudaStream::run(std::function<void()> callable) {
   require(callable != nullptr, "the callable given to Stream::run is empty");
+  const DeviceGuard guard(device_);
   if (capture_of(stream_) != 0) {
     // A graph would call it again and again, and nobody would say when it may go.
     fail(ErrorCode::kRefused, "the stream is being captured into a graph, which takes no callable");
   }
-  const DeviceGuard guard(device_);
   state_->has_callables = true;
   auto callback = std::make_unique<Callback>(Callback{state_, std::move(callable)});
   check(cudaLaunchHostFunc(stream_, call, callback.get()), "cudaLaunchHostFunc");
@@ -195,7 +205,10 @@ void CudaStream::run_workers(int, braid::detail::WorkerFunction) {
   fail(ErrorCode::kInternal, "a CUDA stream has no worker threads");
 }
 
-bool CudaStream::is_captured() const { return capture_of(stream_) != 0; }
+bool CudaStream::is_captured() const {
+  const DeviceGuard guard(device_);
+  return capture_of(stream_) != 0;
+}
 
 std::shared_ptr<braid::detail::EventBackend> CudaStream::record() {
   const DeviceGuard guard(device_);
@@ -224,9 +237,9 @@ void CudaStream::wait(const Event& event) {
 void CudaStream::order_after(const Event& event) {
   if (event.backend() == nullptr) return;
   const CudaEvent& given = cuda_event(event);
+  const DeviceGuard guard(device_);
   // A wait across the edge of a capture is an error, or would draw the other stream into it.
   if (given.capture() != capture_of(stream_)) return;
-  const DeviceGuard guard(device_);
   check(cudaStreamWaitEvent(stream_, given.event(), 0), "cudaStreamWaitEvent");
 }
 
@@ -235,6 +248,7 @@ void CudaStream::synchronize() {
     fail(ErrorCode::kRefused,
          "synchronize() was called by an operation of the same stream, and would wait for itself");
   }
+  const DeviceGuard guard(device_);
   if (capture_of(stream_) != 0) {
     fail(ErrorCode::kRefused,
          "the stream is being captured into a graph, and can't be synchronized");
