@@ -23,9 +23,8 @@
 // receive may be enqueued on another stream than its send. First sends of different operations
 // start in the order of the calls, also across streams. At most D operations are on their way: the
 // n-th one's first send is refused until the receive of the (n-D)-th was enqueued. A buffer does
-// 2^32 - 2 operations, then it refuses more and a new one is to be made. (A replayed graph's
-// operations use up the same number unseen by the host: at 30 us each, 35 hours of nothing else.
-// Make a new buffer and capture again before.)
+// 2^32 - 2 operations, then it refuses more and a new one is to be made. Replays of graphs use them
+// up unseen: at 30 us an operation, in 35 hours of nothing else.
 //
 // On CUDA (GroupOptions::backend) tensors are in memory that the rank's device reaches, pinned host
 // memory included, streams are of Group::make_stream() or Stream::from_cuda, and nothing waits on
@@ -34,8 +33,7 @@
 // by Group::check. The host does not look at the values of topk_idx. One that names no expert
 // counts as -1, and its operation goes on. The first is thrown once, as kInvalidArgument with
 // token, choice and value, in the same places, but of the buffer's calls only by dispatch_begin (or
-// dispatch): that call has done nothing, and is to be made again, since the peers count on it.
-// Buffer and group live on.
+// dispatch): that call has done nothing and is to be made again. Buffer and group live on.
 // Ranks that share a device share its SMs in equal parts, and each runs its own operations one at a
 // time in the order of its calls, across streams: an operation must not need work that the caller
 // enqueues on another stream later. A rank that has its device to itself runs operations beside

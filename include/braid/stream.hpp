@@ -67,9 +67,8 @@ class Event {
   Event() = default;
   explicit Event(std::shared_ptr<detail::EventBackend> backend);
 
-  // Blocks the caller until the point was reached; throws what the stream failed with before it, and
-  // on CUDA what it has failed with since.
-  // Lives on when its stream is gone.
+  // Blocks the caller until the point was reached; throws what the stream failed with before it,
+  // and on CUDA what it has failed with since. Lives on when its stream is gone.
   void wait() const;
   // True once the point was reached. Never blocks, never throws.
   bool ready() const;

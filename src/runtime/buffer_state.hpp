@@ -76,8 +76,8 @@ struct PhaseProgress {
 struct HandleState : std::enable_shared_from_this<HandleState> {
   explicit HandleState(std::shared_ptr<BufferState> its_buffer)
       : buffer(std::move(its_buffer)), slot(buffer->take_slot(earlier)) {
-    // What this handle adds to them is behind them; what it does not, whoever comes next still waits
-    // for.
+    // What this handle adds to them is behind them; what it does not, whoever comes next still
+    // waits for.
     dispatch_sends.order = earlier[0];
     dispatch_receives.order = earlier[1];
     combine_sends.order = earlier[2];

@@ -33,13 +33,12 @@ void take_part(GroupBackend& group, const std::function<void()>& part) {
 std::unique_ptr<protocol::Engine> make_cpu_engine(BufferState& buffer) {
   Group& group = buffer.group;
   GroupBackend& backend = group.backend();
-  cpu::EngineSetup setup{group.rank(), buffer.map, buffer.local_map,
-                         backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
-                         group.timeout_ms(),
-                         [peers = group] { return peers.backend().dead_peers(); }};
+  cpu::EngineSetup setup{
+      group.rank(),       buffer.map,
+      buffer.local_map,   backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
+      group.timeout_ms(), [peers = group] { return peers.backend().dead_peers(); }};
   std::unique_ptr<protocol::Engine> engine;
-  take_part(backend,
-            [&] { engine = std::make_unique<cpu::CpuEngine>(std::move(setup), buffer); });
+  take_part(backend, [&] { engine = std::make_unique<cpu::CpuEngine>(std::move(setup), buffer); });
   return engine;
 }
 

@@ -278,9 +278,8 @@ TEST(Slots, TheNextDispatchOfASlotWaitsForWhatIsEnqueuedOnIt) {
 }
 
 TEST(Slots, TheNextDispatchOfASlotWaitsAlsoWhereAHandleInBetweenSentNothing) {
-  expect_slot_in_order([](Buffer& buffer, Io& io) {
-    buffer.dispatch_begin(io.input, io.output, io.options);
-  });
+  expect_slot_in_order(
+      [](Buffer& buffer, Io& io) { buffer.dispatch_begin(io.input, io.output, io.options); });
 }
 
 TEST(Refused, PhasesOutOfOrder) {

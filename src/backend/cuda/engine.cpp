@@ -206,8 +206,8 @@ Event CudaEngine::dispatch(const Launch& launch, const DispatchArgs& args) {
 }
 
 Event CudaEngine::combine(const Launch& launch, const CombineArgs& args) {
-  return enqueue(launch,
-                 [&](cudaStream_t stream) { launch_combine(with(args, launch.workers, 0), stream); });
+  return enqueue(
+      launch, [&](cudaStream_t stream) { launch_combine(with(args, launch.workers, 0), stream); });
 }
 
 std::optional<protocol::Failure> CudaEngine::failure() const {

@@ -64,8 +64,9 @@ TEST(Timeout, OfTheEnvironmentIsHeldToTheSameBounds) {
     text = error.what();
   }
   ::unsetenv("BRAID_TIMEOUT_MS");
-  EXPECT_EQ(text,
-            "timeout is 10000000000000000 ms, but must be 1 to 1000000000000, or 0 for the default");
+  EXPECT_EQ(
+      text,
+      "timeout is 10000000000000000 ms, but must be 1 to 1000000000000, or 0 for the default");
 }
 
 }  // namespace
