@@ -150,6 +150,7 @@ std::shared_ptr<DeviceBackend> open_device([[maybe_unused]] const Topology& topo
   check_cuda(topology, options, 1);
   const int index = options.devices.empty() ? topology.rail_of(rank) % cuda::num_devices()
                                             : options.devices.front();
+  cuda::make_current(index);
   return cuda::open_devices(1, {index}).front();
 #else
   fail_without_cuda("the backend cuda");

@@ -93,6 +93,11 @@ void check_device(int index) {
   }
 }
 
+void make_current(int index) {
+  check_device(index);
+  check(cudaSetDevice(index), "cudaSetDevice");
+}
+
 SharedDevice::SharedDevice(int its_index) : index(its_index) {
   check_device(index);
   name = name_of(index);

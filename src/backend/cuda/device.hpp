@@ -88,6 +88,10 @@ int num_devices();
 // kernels don't run on.
 void check_device(int index);
 
+// The calling thread's current device from now on. Where it had none, whoever puts "the one before"
+// back makes a context on device 0, which takes memory there for every rank of the host.
+void make_current(int index);
+
 // For ranks of this process, by rank, with peer access between all of them. named: their numbers,
 // or none: rank modulo the number of devices.
 std::vector<std::shared_ptr<CudaDevice>> open_devices(int num_ranks, const std::vector<int>& named);

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "backend/cuda/device.hpp"
 #include "backend/cuda/launch.hpp"
 #include "backend/cuda/nccl_library.hpp"
 #include "backend/cuda/nccl_peers.hpp"
@@ -13,19 +14,6 @@
 
 namespace braid::cuda {
 namespace {
-
-void make_current(int device) {
-  int num_devices = 0;
-  const cudaError_t status = cudaGetDeviceCount(&num_devices);
-  if (status != cudaSuccess)
-    fail(ErrorCode::kMissing, "there is no GPU that CUDA can use: {}", cudaGetErrorString(status));
-  require(device >= 0 && device < num_devices,
-          "device is {}, but must be one of the {} GPUs that this process sees, counted from 0",
-          device, num_devices);
-  // Not put back in the end: where the thread had none yet, that would make a context on device 0,
-  // which takes memory there for every rank of the host.
-  check(cudaSetDevice(device), "cudaSetDevice");
-}
 
 // One rank's part in the windows of all, and what it takes back in the end.
 class Window {

@@ -61,7 +61,7 @@ TEST(Windows, OneRanksBadSizeIsEveryRanksError) {
 TEST(Windows, AMissingDeviceIsEveryRanksError) {
   const auto results = refusals({4096, 4096}, {1000, 1001});
   EXPECT_THAT(results[0].sentence, HasSubstr("rank 0: "));
-  EXPECT_THAT(results[0].sentence, HasSubstr("GPU"));
+  EXPECT_THAT(results[0].sentence, HasSubstr("CUDA device"));
   EXPECT_EQ(results[1].sentence, results[0].sentence);
   EXPECT_EQ(results[1].code, results[0].code);
 }
