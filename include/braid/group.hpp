@@ -60,9 +60,9 @@ class Group {
   // All ranks are on one host and share memory by passed file descriptors: nothing has a name in a
   // file system, so a killed process leaves nothing behind. With kCuda each rank has a GPU of its
   // own, which becomes the calling thread's current device, and libnccl (BRAID_NCCL_LIBRARY, else
-  // the loaded one, else libnccl.so.2) maps their memory when a Buffer is made: that throws kMissing where libnccl is missing, of another version than
-  // this build's headers, or finds no access between the GPUs, and kInvalidArgument for two ranks
-  // on one GPU.
+  // the loaded one, else libnccl.so.2) maps their memory when a Buffer is made: that throws
+  // kMissing where libnccl is missing, of another version than this build's headers, or finds no
+  // access between the GPUs, and kInvalidArgument for two ranks on one GPU.
   static Group connect(int rank, const Topology& topology, const std::string& address, int port,
                        const GroupOptions& options = {});
 
