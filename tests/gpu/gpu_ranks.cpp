@@ -78,7 +78,8 @@ cuda::MachineArgs GpuRanks::machine(int rank) const {
   int sms = 0;
   check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device(rank)),
         "cudaDeviceGetAttribute");
-  machine.takes_device = shape_.num_ranks <= num_devices_ && num_workers_ >= sms;
+  machine.starts_early = shape_.num_ranks <= num_devices_;
+  machine.takes_device = machine.starts_early && num_workers_ >= sms;
   return machine;
 }
 

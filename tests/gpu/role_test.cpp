@@ -28,12 +28,20 @@ struct Roles {
   void (*dispatch_receive)(const cuda::DispatchKernelArgs&, cudaStream_t);
   void (*combine_send)(const cuda::CombineKernelArgs&, cudaStream_t);
   void (*combine_receive)(const cuda::CombineKernelArgs&, cudaStream_t);
+  int arriving_lanes = 1;  // cuda::MachineArgs
 };
 constexpr Roles kGeneric{"generic", cuda::generic::launch_dispatch_send,
                          cuda::generic::launch_dispatch_receive, cuda::generic::launch_combine_send,
                          cuda::generic::launch_combine_receive};
 constexpr Roles kChosen{"chosen", cuda::launch_dispatch_send, cuda::launch_dispatch_receive,
                         cuda::launch_combine_send, cuda::launch_combine_receive};
+// As racecheck wants it.
+constexpr Roles kAllLanes{"all_lanes",
+                          cuda::launch_dispatch_send,
+                          cuda::launch_dispatch_receive,
+                          cuda::launch_combine_send,
+                          cuda::launch_combine_receive,
+                          cuda::kWarpLanes};
 // A rank's sender need not be its peers' receivers' kind.
 constexpr Roles kMixed{"mixed", cuda::generic::launch_dispatch_send, cuda::launch_dispatch_receive,
                        cuda::launch_combine_send, cuda::generic::launch_combine_receive};
@@ -55,6 +63,10 @@ struct RoleRun {
       combine_args.push_back(ranks.combine_args(rank));
       operations.back()->bind(combine_args.back().combine);
     }
+  }
+  void set_arriving_lanes(int lanes) {
+    for (auto& each : args) each.machine.arriving_lanes = lanes;
+    for (auto& each : combine_args) each.machine.arriving_lanes = lanes;
   }
   std::vector<RankOutput> reference(const CaseShape& shape,
                                     const std::vector<RankInput>& inputs) const {
@@ -92,6 +104,7 @@ void run_phases(const CaseShape& shape, int workers, const Roles& roles) {
     now.seed += epoch;
     const auto inputs = make_inputs(now);
     RoleRun run(now, ranks, inputs);
+    run.set_arriving_lanes(roles.arriving_lanes);
     const auto expected = run.reference(now, inputs);
     for (int round = 0; round < shape.rounds; ++round) {
       for (auto& args : run.args) {
@@ -251,6 +264,12 @@ std::vector<Named> cases() {
   };
 }
 
+Named case_of(const std::string& name) {
+  const auto all = cases();
+  return *std::find_if(all.begin(), all.end(),
+                       [&](const Named& each) { return each.name == name; });
+}
+
 class Phases : public testing::TestWithParam<std::tuple<Roles, Named>> {};
 
 TEST_P(Phases, LeaveWhatTheCpuMachineLeaves) {
@@ -261,6 +280,15 @@ TEST_P(Phases, LeaveWhatTheCpuMachineLeaves) {
 INSTANTIATE_TEST_SUITE_P(Gpu, Phases,
                          testing::Combine(testing::Values(kGeneric, kChosen, kMixed),
                                           testing::ValuesIn(cases())),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param).name) + "_" +
+                                  std::get<1>(test.param).name;
+                         });
+
+INSTANTIATE_TEST_SUITE_P(Racecheck, Phases,
+                         testing::Combine(testing::Values(kGeneric, kAllLanes),
+                                          testing::Values(case_of("three_workers"),
+                                                          case_of("token_rank"))),
                          [](const auto& test) {
                            return std::string(std::get<0>(test.param).name) + "_" +
                                   std::get<1>(test.param).name;
@@ -304,15 +332,18 @@ INSTANTIATE_TEST_SUITE_P(Gpu, OneLaunch, testing::ValuesIn(cases()),
 // All ranks in one launch, small: what compute-sanitizer is run on, under which launches that wait
 // for each other may run one at a time. With
 //   --tool memcheck   --gtest_filter='*Together*:*Phases*/*rounds:DispatchTimeout*'
-//   --tool racecheck  --gtest_filter='*Together*ranks2*'
+//   --tool racecheck  --gtest_filter='Racecheck*'
 struct TogetherRoles {
   const char* name;
   void (*dispatch)(const DispatchTogether&, cudaStream_t);
   void (*combine)(const CombineTogether&, cudaStream_t);
+  int arriving_lanes = 1;
 };
 constexpr TogetherRoles kGenericTogether{"generic", generic_together::dispatch,
                                          generic_together::combine};
 constexpr TogetherRoles kBlockTogether{"block", block_together::dispatch, block_together::combine};
+constexpr TogetherRoles kAllLanesTogether{"all_lanes", block_together::dispatch,
+                                          block_together::combine, cuda::kWarpLanes};
 
 enum class Small { kFp8ExpertRank, kBf16TokenRank, kRepeatedUe8m0ByColumn };
 
@@ -345,7 +376,8 @@ TEST_P(Together, LeaveWhatTheCpuMachineLeaves) {
     CaseShape now = shape;
     now.seed += epoch;
     const auto inputs = make_inputs(now);
-    const RoleRun run(now, ranks, inputs);
+    RoleRun run(now, ranks, inputs);
+    run.set_arriving_lanes(roles.arriving_lanes);
     const auto expected = run.reference(now, inputs);
     const DispatchTogether dispatches(run.args);
     const CombineTogether combines(run.combine_args);
@@ -369,6 +401,13 @@ std::string name_of_together(const testing::TestParamInfo<Together::ParamType>& 
 INSTANTIATE_TEST_SUITE_P(Gpu, Together,
                          testing::Combine(testing::Values(kGenericTogether, kBlockTogether),
                                           testing::Values(2, 4, 8),
+                                          testing::Values(Small::kFp8ExpertRank,
+                                                          Small::kBf16TokenRank,
+                                                          Small::kRepeatedUe8m0ByColumn)),
+                         name_of_together);
+INSTANTIATE_TEST_SUITE_P(Racecheck, Together,
+                         testing::Combine(testing::Values(kGenericTogether, kAllLanesTogether),
+                                          testing::Values(2),
                                           testing::Values(Small::kFp8ExpertRank,
                                                           Small::kBf16TokenRank,
                                                           Small::kRepeatedUe8m0ByColumn)),

@@ -79,18 +79,26 @@ class RowRing {
  public:
   static constexpr int kUnread = 2;  // newest rows that bulk copies may still be reading
 
-  __device__ RowRing(std::byte* rows, int row_bytes, std::uint64_t* barriers, int num_rows)
-      : rows_(rows), row_bytes_(row_bytes), barriers_(barriers), num_rows_(num_rows) {}
+  // num_rows of row_bytes each from `rows` on; barriers: [num_rows] full, [num_rows] empty.
+  struct Place {
+    std::byte* rows;
+    std::uint64_t* barriers;
+    int row_bytes;
+    int num_rows;
+  };
+  __device__ RowRing(const Place& place, int arriving_lanes)
+      : rows_(place.rows),
+        row_bytes_(place.row_bytes),
+        barriers_(place.barriers),
+        num_rows_(place.num_rows),
+        arriving_lanes_(arriving_lanes) {}
 
-  // A warp's; before __syncthreads. How many arrivals make a row full, and empty again.
-  __device__ void init(int fills, int empties) const {
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x) % kWarpLanes; i < num_rows_; i += kWarpLanes) {
-      ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(fills));
-      ptx::mbarrier_init(barriers_ + num_rows_ + i, static_cast<std::uint32_t>(empties));
-    }
-    ptx::fence_mbarrier_init_release_cluster();
+  // A warp's; before __syncthreads. How many warps make a row empty again; and full, unless a bulk
+  // copy does.
+  __device__ void init(int filling_warps, int emptying_warps) const {
+    init_barriers(filling_warps * arriving_lanes_, emptying_warps);
   }
+  __device__ void init_loaded(int emptying_warps) const { init_barriers(1, emptying_warps); }
 
   __device__ int turn() const { return turn_; }
   __device__ std::byte* row() const { return rows_ + turn_ * row_bytes_; }
@@ -120,7 +128,7 @@ class RowRing {
   // A warp that has written what goes with the row, and nothing that a bulk copy reads.
   __device__ void arrive() {
     __syncwarp();
-    if (is_first_lane()) ptx::mbarrier_arrive_release_cta(full(turn_));
+    if (arrives()) ptx::mbarrier_arrive_release_cta(full(turn_));
     next();
   }
   // One lane's: a bulk copy fills the row.
@@ -134,7 +142,7 @@ class RowRing {
   // A warp that has read its part of the row by ordinary loads; moves on.
   __device__ void leave() {
     __syncwarp();
-    if (is_first_lane()) ptx::mbarrier_arrive_release_cta(empty(turn_));
+    if (arrives()) ptx::mbarrier_arrive_release_cta(empty(turn_));
     next();
   }
   // A warp that has issued the row's copies as a bulk group: the row before the last one has been
@@ -143,7 +151,7 @@ class RowRing {
     ptx::bulk_wait_group_read<kUnread>();
     __syncwarp();
     const int turn = turn_ - kUnread;
-    if (is_first_lane() && (lap_ > 0 || turn >= 0)) {
+    if (arrives() && (lap_ > 0 || turn >= 0)) {
       ptx::mbarrier_arrive_release_cta(empty(turn < 0 ? turn + num_rows_ : turn));
     }
     next();
@@ -154,7 +162,18 @@ class RowRing {
   __device__ std::byte* first(int row) const { return rows_ + row * row_bytes_; }
 
  private:
-  __device__ static bool is_first_lane() { return threadIdx.x % kWarpLanes == 0; }
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % kWarpLanes; }
+  // For its warp, behind __syncwarp.
+  __device__ bool arrives() const { return lane() < arriving_lanes_; }
+  __device__ void init_barriers(int fills, int emptying_warps) const {
+#pragma unroll 1
+    for (int i = lane(); i < num_rows_; i += kWarpLanes) {
+      ptx::mbarrier_init(barriers_ + i, static_cast<std::uint32_t>(fills));
+      ptx::mbarrier_init(barriers_ + num_rows_ + i,
+                         static_cast<std::uint32_t>(emptying_warps * arriving_lanes_));
+    }
+    ptx::fence_mbarrier_init_release_cluster();
+  }
   __device__ std::uint64_t* full(int row) const { return barriers_ + row; }
   __device__ std::uint64_t* empty(int row) const { return barriers_ + num_rows_ + row; }
   __device__ static void await(std::uint64_t* barrier, std::uint32_t parity) {
@@ -164,8 +183,9 @@ class RowRing {
 
   std::byte* rows_;
   int row_bytes_;
-  std::uint64_t* barriers_;  // [rows] full, [rows] empty
+  std::uint64_t* barriers_;
   int num_rows_;
+  int arriving_lanes_;
   int turn_ = 0;
   std::uint32_t lap_ = 0;
 };
@@ -248,7 +268,7 @@ struct BlockPlace {
         thread(static_cast<int>(threadIdx.x)),
         warp(thread / kWarpLanes),
         lane(thread % kWarpLanes) {
-    ptx::griddepcontrol_launch_dependents();
+    if (machine.takes_device) ptx::griddepcontrol_launch_dependents();
     ptx::griddepcontrol_wait();
   }
 

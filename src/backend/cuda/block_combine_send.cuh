@@ -122,13 +122,13 @@ class CombineSender {
       if (c_.place.lane == 0) *c_.at<std::uint32_t>(c_.map.failed) = 0;
       c_.out.init(kRowWarps, 1);
     } else if (c_.place.is_ahead()) {
-      c_.in.init(1, in_readers);
+      c_.in.init_loaded(in_readers);
     }
     __syncthreads();
     c_.set_epochs(newest + 1, dispatched);
     c_.settle_ranks();
     if (!c_.place.sends()) return;
-    c_.left_state = c_.place.leave_state(c_.phase);
+    c_.leave_state_early();
     c_.may_send = !c_.place.await_depth(depths, c_.epoch, c_.active,
                                         {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);

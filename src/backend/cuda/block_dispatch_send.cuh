@@ -70,7 +70,7 @@ class DispatchSender {
   __device__ bool begin(std::uint32_t newest, bool missed) const {
     c_.set_epoch(newest + 1);
     const bool begins = __syncthreads_or(static_cast<int>(missed)) == 0;
-    if (c_.place.sends()) c_.left_state = c_.place.leave_state(c_.phase);
+    if (c_.place.sends()) c_.leave_state_early();
     if (begins) return true;
     c_.note(true);
     return false;

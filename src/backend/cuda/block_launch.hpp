@@ -16,7 +16,7 @@ inline LaunchShape shape_of(const MachineArgs& machine, std::int64_t shared_byte
           shared_bytes,
           Residency::kAny,
           stream,
-          machine.takes_device ? Start::kEarly : Start::kAfterTheLast};
+          machine.starts_early ? Start::kEarly : Start::kAfterTheLast};
 }
 
 inline bool takes_two_units(int hidden) { return hidden > kRowThreads * kUnitChannels; }

@@ -81,6 +81,7 @@ MachineArgs CudaEngine::machine(int workers) const {
   // Unified addressing: the device's pointer too.
   args.timeout = reinterpret_cast<TimeoutRecord*>(timeout_.get());
   args.timeout_ns = setup_.timeout_ms * 1'000'000;
+  args.starts_early = starts_early_;
   args.takes_device = starts_early_ && workers >= setup_.device->num_workers();
   return args;
 }

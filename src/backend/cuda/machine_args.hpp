@@ -24,9 +24,15 @@ struct MachineArgs {
   RankStatus* status = nullptr;
   machine::TimeoutRecord* timeout = nullptr;  // mapped, pinned host memory
   std::int64_t timeout_ns = 0;
-  // The launch takes all SMs of a GPU that no other rank is on, and nobody else waits for some:
-  // then it may start early, without taking what somebody was promised.
+  // Nobody else waits for SMs of this GPU: blocks may be there when the last launch lets them.
+  bool starts_early = false;
+  // The launch takes all SMs, and lets the next one's blocks come as soon as one is free: they take
+  // nothing that somebody was promised. Other launches let them come at their end.
   bool takes_device = false;
+  // Of a warp that arrives at a ring's barrier, behind __syncwarp, which makes one lane's arrival
+  // enough. racecheck takes an access for ordered only if its own lane arrives: it wants all of
+  // them.
+  int arriving_lanes = 1;
   SharedMap shared;
 };
 
