@@ -99,6 +99,9 @@ struct BufferOptions {
   bool allow_per_expert = false;
   // Reserve for each handle slot a region that the experts write their rows into: combine_region().
   bool combine_regions = false;
+  // A rank with at most so many tokens gets its sums (kExpertRank, BF16, H up to 7168) as words
+  // that are their own flags: twice the bytes, two ways to memory less. 0: never.
+  int few_tokens = 16;
   // The widest dispatch format; kFp8 halves the slots of a buffer that never dispatches BF16.
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 };
@@ -129,10 +132,8 @@ struct DispatchOutput {
   Tensor scales;  // FP8: [Le, R*T, words], of H/128 f32 or (UE8M0) ceil(H/512) i32; [Le, words,
                   // R*T] where scale_layout is kColumnMajor; not given for BF16
   Tensor counts;  // [Le] i32, written when the expert's round was received
-
-  Tensor
-      received_total;  // optional [Le] i64: += counts; one operation in flight at a time adds here
-  Tensor waited_ns;    // optional [R] i64: += nanoseconds spent waiting for each source rank
+  Tensor received_total;  // optional [Le] i64: += counts; one operation in flight may have it
+  Tensor waited_ns;       // optional [R] i64: += nanoseconds spent waiting for each source rank
 };
 
 struct DispatchOptions {
@@ -234,8 +235,7 @@ class Buffer {
 
   // Where the experts may write their rows, so that nobody copies them: [Le, R*T, H] bf16, at one
   // address for the handle's slot as long as the buffer lives. It is the handle's from its first
-  // dispatch_receive on until its last combine was received; contents are not kept between handles.
-  // Throws kInvalidArgument where the buffer was made without combine_regions.
+  // dispatch_receive on until its last combine was received, and needs combine_regions.
   Tensor combine_region(const Handle& handle) const;
 
   // Since the buffer was made; settles after the streams were synchronized. Throws kMissing on

@@ -171,6 +171,7 @@ Json to_json(const app::PlanOptions& options, const MemoryPlan& plan) {
           {"fan_out", to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank)},
           {"dispatch", to_string(buffer.widest_dispatch)},
           {"combine_regions", buffer.combine_regions},
+          {"few_tokens", buffer.few_tokens},
           {"symmetric_bytes", plan.symmetric_bytes},
           {"local_bytes", plan.local_bytes},
           {"symmetric", regions_json(plan.symmetric)},

@@ -139,6 +139,8 @@ void add_plan(CLI::App& app, PlanCommand& command) {
   add_dispatch(arguments, buffer.widest_dispatch);
   arguments.flag("--combine-regions", buffer.combine_regions,
                  "with room for the experts' rows, for combine without a copy");
+  arguments.number("--few-tokens", buffer.few_tokens, 0,
+                   "ranks with at most so many get their sums as words, 0: none");
   add_json(arguments, command.json);
 }
 

@@ -40,7 +40,7 @@ struct SumTerm {
   std::uint32_t epoch = 0;
   std::uint32_t row = 0;  // local expert * row capacity + row
   float weight = 0.0F;
-  std::uint32_t reserved = 0;
+  std::uint32_t source_tokens = 0;  // of that dispatch, at the source
 };
 static_assert(sizeof(SumTerm) == 16);
 

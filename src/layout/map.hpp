@@ -4,7 +4,9 @@
 // Flags are 64-bit words: the operation's epoch in the high half, a value (a count) in the low
 // half, so a word is its own flag. A word is written by one rank only; words of different writers
 // are on different lines. Nothing is cleared: an older epoch means "not yet". Flags and data never
-// share bytes, since old data could look like a flag.
+// share bytes, since old data could look like a flag. Of a rank that has few tokens the sums come
+// home as nothing but words, two channels each: twice the bytes, but nobody waits for a row to
+// arrive before its flag may be raised, nor for the flag before the row is read.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +50,7 @@ struct AbortRecord {
 // The symmetric block. Region by region: control, then for flags and data D depths each.
 struct BufferMap {
   BufferShape shape;
-  Region control, received, notices, arrived, combine_arrived, signals, data;
+  Region control, received, notices, arrived, combine_arrived, signals, word_rows, data;
   std::int64_t notice_stride = 0;   // one source's words: [Le] rows, [G] messages
   std::int64_t arrived_stride = 0;  // one source's words, one a slot
   std::int64_t signal_stride = 0;   // one source's words: [2 kinds][G]
@@ -77,6 +79,7 @@ struct BufferMap {
     map.combine_arrived = place(depth * shape.combine_slots() * kWordBytes);
     map.signal_stride = round_up(kNumSignals * shape.max_rounds * kWordBytes, kFlagLine);
     map.signals = place(depth * ranks * map.signal_stride);
+    map.word_rows = place(depth * shape.word_slots() * shape.word_row_stride());
     map.slots_per_source = shape.slots_per_source();
     map.message_stride = shape.message_stride();
     map.combine_stride = shape.combine_stride();
@@ -114,6 +117,10 @@ struct BufferMap {
                                               int round) const {
     return signals.offset + (std::int64_t{depth_idx} * shape.num_ranks + source) * signal_stride +
            (static_cast<int>(signal) * shape.max_rounds + round) * kWordBytes;
+  }
+  // Instead of combine_row, where the home has few tokens.
+  BRAID_HD constexpr std::int64_t word_row(int depth_idx, std::int64_t slot) const {
+    return word_rows.offset + (depth_idx * shape.word_slots() + slot) * shape.word_row_stride();
   }
   BRAID_HD constexpr std::int64_t message(int depth_idx, int source, std::int64_t slot) const {
     return data.offset + depth_idx * depth_bytes +

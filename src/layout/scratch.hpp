@@ -67,7 +67,7 @@ struct SumScratch {
   std::int64_t rows = 0;     // [k] pointers
   std::int64_t weights = 0;  // [k] f32
   std::int64_t experts = 0;  // [k] i32
-  std::int64_t count = 0;    // u32 rows, u32 slot
+  std::int64_t count = 0;    // u32 rows, u32 slot, u32 tokens of its home
   std::int64_t bytes = 0;
 
   BRAID_HD static constexpr SumScratch of(int k) {
@@ -75,7 +75,7 @@ struct SumScratch {
     scratch.weights = detail::after(0, k * std::int64_t{8});
     scratch.experts = detail::after(scratch.weights, k * std::int64_t{4});
     scratch.count = detail::after(scratch.experts, k * std::int64_t{4});
-    scratch.bytes = detail::after(scratch.count, 8);
+    scratch.bytes = detail::after(scratch.count, 12);
     return scratch;
   }
 };

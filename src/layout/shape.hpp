@@ -15,6 +15,7 @@ inline constexpr std::int64_t kSlotAlignment = 128;  // a slot starts on a cache
 inline constexpr std::int64_t kFlagLine = 64;        // flags of different writers don't share one
 inline constexpr std::int64_t kRegionAlignment = 4096;  // registration of memory wants pages
 inline constexpr int kMaxTopK = 32;
+inline constexpr int kMostWordHidden = 7168;  // of rows as words: what a GPU's block sums at once
 
 // A naming of a local expert by a token, as it travels in a message and stays in the handle.
 struct Placement {
@@ -38,7 +39,8 @@ static_assert(sizeof(Placement) == 16);
 struct MessageHeader {
   std::uint32_t token = 0;  // index at the source
   std::uint32_t num_placements = 0;
-  std::uint32_t reserved[2] = {0, 0};
+  std::uint32_t source_tokens = 0;  // of this dispatch, at the source
+  std::uint32_t reserved = 0;
 };
 static_assert(sizeof(MessageHeader) == 16);
 
@@ -76,6 +78,8 @@ struct BufferShape {
   int handle_slots = 1;
   bool per_expert_copies = false;
   bool combine_regions = false;
+  int few_tokens = 0;  // most tokens of a rank whose sums come home as words; at most T, and 0
+                       // where H is more than kMostWordHidden
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 
   BRAID_HD constexpr int num_local() const { return num_experts / num_ranks; }
@@ -105,6 +109,13 @@ struct BufferShape {
                                  ? codec::combine_row_max_bytes(CombineFormat::kLogFmt10, hidden)
                                  : 0;
     return round_up(max_of(bf16, log), kSlotAlignment);
+  }
+  // A BF16 row as words that each carry two channels and the epoch.
+  BRAID_HD constexpr std::int64_t word_row_stride() const {
+    return round_up(std::int64_t{hidden} / 2 * 8, kSlotAlignment);
+  }
+  BRAID_HD constexpr std::int64_t word_slots() const {
+    return static_cast<std::int64_t>(few_tokens) * top_k;
   }
   // Combine's slots are named by (token, choice).
   BRAID_HD constexpr std::int64_t combine_slots() const {

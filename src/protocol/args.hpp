@@ -47,6 +47,12 @@ struct CombineArgs {
   const float* weights = nullptr;     // [n, k]; not read at the expert rank
   std::uint16_t* out = nullptr;       // [n, H] bf16
   std::int64_t* waited_ns = nullptr;  // [R], or none
+
+  // Whether the sums for a rank with so many tokens go home as words, where it is reachable.
+  BRAID_HD constexpr bool as_words(std::uint32_t num_tokens) const {
+    return at_expert_rank && format == CombineFormat::kBf16 &&
+           num_tokens <= static_cast<std::uint32_t>(op.map.shape.few_tokens);
+  }
 };
 
 }  // namespace braid::protocol

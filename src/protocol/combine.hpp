@@ -2,7 +2,8 @@
 //
 // A row goes home into the slot named by (token, choice), with a flag of its own. At the token rank
 // each row travels; at the expert rank the rows of one token in a round are summed first, and the
-// sum takes the slot of the token's first choice among them.
+// sum takes the slot of the token's first choice among them. To a rank with few tokens a sum goes
+// as words that are their own flags.
 #pragma once
 
 #include "layout/scratch.hpp"
@@ -19,7 +20,7 @@ struct SumTables {
   const std::byte** rows;  // [k]
   float* weights;          // [k]
   std::int32_t* experts;   // [k]
-  std::uint32_t* count;    // rows of the sum, then the slot it goes to
+  std::uint32_t* count;    // rows of the sum, the slot it goes to, the tokens of its home
 
   template <Machine M>
   BRAID_HD static SumTables of(M& m, int k) {
@@ -57,6 +58,19 @@ BRAID_HD void send_home(M& m, const CombineArgs& a, const machine::Staged& stage
   if (m.lane() == 0 && m.reachable(rank)) {
     m.raise(rank, a.op.map.combine_flag(depth, home.slot), layout::make_word(epoch, 0));
   }
+}
+
+// The same word by word, by all of the worker's threads.
+template <Machine M>
+BRAID_HD void send_words_home(M& m, const CombineArgs& a, const machine::Staged& staged,
+                              const RowOrigin& home, std::uint32_t epoch) {
+  const std::int64_t row = a.op.map.word_row(depth_of(a.op, epoch), home.slot);
+  const auto* pairs = reinterpret_cast<const std::uint32_t*>(staged.data);
+  const int rank = static_cast<int>(home.rank);
+  m.for_threads(a.op.map.shape.hidden / 2, [&](int i) {
+    m.post(rank, row + i * layout::kWordBytes, layout::make_word(epoch, pairs[i]));
+  });
+  if (m.thread() == 0) m.count_message(rank);
 }
 
 // One (expert, row block) unit: where a block signal will be one wait.
@@ -103,7 +117,10 @@ BRAID_HD inline void gather_terms(const CombineArgs& a, const SumTables& tables,
     if (term.epoch != dispatched) continue;
     const int expert = static_cast<int>(term.row / capacity);
     if (a.experts.round_of_local(expert) != round) continue;
-    if (count == 0) tables.count[1] = static_cast<std::uint32_t>(token * a.topk.k + choice);
+    if (count == 0) {
+      tables.count[1] = static_cast<std::uint32_t>(token * a.topk.k + choice);
+      tables.count[2] = term.source_tokens;
+    }
     tables.rows[count] =
         reinterpret_cast<const std::byte*>(expert_row(a, std::int64_t{term.row}, round));
     tables.weights[count] = term.weight;
@@ -127,9 +144,11 @@ BRAID_HD void send_sums(M& m, const CombineArgs& a, int round, std::uint32_t epo
             m.stage_sum({tables.rows, tables.weights, static_cast<int>(tables.count[0]),
                          a.op.map.shape.hidden, CombineFormat::kBf16},
                         a.format);
-        if (m.warp() == 0) {
-          send_home(m, a, staged, {static_cast<std::uint32_t>(source), tables.count[1]}, round,
-                    epoch);
+        const RowOrigin home{static_cast<std::uint32_t>(source), tables.count[1]};
+        if (a.as_words(tables.count[2]) && m.reachable(source)) {
+          send_words_home(m, a, staged, home, epoch);
+        } else if (m.warp() == 0) {
+          send_home(m, a, staged, home, round, epoch);
         }
       }
       m.sync_worker();
@@ -170,12 +189,35 @@ BRAID_HD bool await_choice(M& m, const CombineArgs& a, const std::int32_t* exper
     if (!a.at_expert_rank && experts[other] == expert) return true;
   }
   if (!m.reachable(rank)) return true;  // its signal was waited for
+  if (a.as_words(static_cast<std::uint32_t>(a.topk.num_tokens))) return true;  // read_words waits
   const auto* flag = reinterpret_cast<const Word*>(
       m.local() + a.op.map.combine_flag(depth_of(a.op, epoch), token * a.topk.k + choice));
   return m
       .wait(flag, epoch, WaitTag{Operation::kCombineReceive, a.experts.round_of(expert), rank},
             a.waited_ns == nullptr ? nullptr : a.waited_ns + rank)
       .reached;
+}
+
+// Waits for the words of a token's sums, and puts the rows together in their slots.
+template <Machine M>
+BRAID_HD void read_words(M& m, const CombineArgs& a, const SumTables& tables, std::int64_t token,
+                         std::uint32_t epoch) {
+  const int depth = depth_of(a.op, epoch);
+  for (int choice = 0; choice < a.topk.k; ++choice) {
+    if (tables.rows[choice] == nullptr) continue;
+    const int expert = tables.experts[choice];
+    const WaitTag tag{Operation::kCombineReceive, a.experts.round_of(expert),
+                      a.experts.rank_of(expert)};
+    if (!m.reachable(tag.peer)) continue;
+    const std::int64_t slot = token * a.topk.k + choice;
+    const auto* words = reinterpret_cast<const Word*>(m.local() + a.op.map.word_row(depth, slot));
+    auto* pairs = reinterpret_cast<std::uint32_t*>(m.local() + a.op.map.combine_row(depth, slot));
+    m.for_threads(a.op.map.shape.hidden / 2, [&](int i) {
+      std::int64_t* waited = a.waited_ns == nullptr || i > 0 ? nullptr : a.waited_ns + tag.peer;
+      pairs[i] = layout::value_of(m.wait(words + i, epoch, tag, waited).seen);
+    });
+  }
+  m.sync_worker();
 }
 
 // A token's rows, in top-k order, with their weights.
@@ -197,6 +239,9 @@ BRAID_HD void gather_rows(M& m, const CombineArgs& a, const SumTables& tables, s
     tables.weights[choice] = a.at_expert_rank ? 1.0F : a.weights[token * k + choice];
   });
   m.sync_worker();
+  if (a.as_words(static_cast<std::uint32_t>(a.topk.num_tokens))) {
+    read_words(m, a, tables, token, epoch);
+  }
   if (m.thread() == 0) {
     std::uint32_t count = 0;
     for (int choice = 0; choice < k; ++choice) {

@@ -182,8 +182,9 @@ BRAID_HD void plan_token(M& m, const DispatchArgs& a, const SendTables& tables, 
     placements[plan.position] = {Placement::pack(local, choice, plan.repeats(choice)), plan.row,
                                  tables.weights[choice], 0};
     if (!plan.leads()) return;
-    *reinterpret_cast<MessageHeader*>(message) = {
-        static_cast<std::uint32_t>(token), static_cast<std::uint32_t>(plan.named), {0, 0}};
+    *reinterpret_cast<MessageHeader*>(message) = {static_cast<std::uint32_t>(token),
+                                                  static_cast<std::uint32_t>(plan.named),
+                                                  static_cast<std::uint32_t>(a.topk.num_tokens), 0};
   });
   m.sync_warp();
   m.for_lanes(k, [&](int choice) {

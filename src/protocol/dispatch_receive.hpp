@@ -175,7 +175,7 @@ BRAID_HD void place_message(M& m, const DispatchArgs& a, const ReceiveTables& ta
                                static_cast<std::uint32_t>(placement.choice());
     *reinterpret_cast<layout::SumTerm*>(
         a.op.local + a.op.local_map.term(a.op.handle_slot, message.source, slot)) = {
-        epoch, static_cast<std::uint32_t>(row_idx), placement.weight, 0};
+        epoch, static_cast<std::uint32_t>(row_idx), placement.weight, header.source_tokens};
     if (placement.repeat()) return;
     *reinterpret_cast<layout::RowOrigin*>(a.op.local +
                                           a.op.local_map.origin(a.op.handle_slot, expert, row)) = {

@@ -32,6 +32,25 @@ __device__ inline void st_relaxed_sys_u64(std::uint64_t* word, std::uint64_t val
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }
 
+// Two words, each for itself. 16-aligned.
+struct WordPair {
+  std::uint64_t first, second;
+};
+__device__ inline WordPair ld_relaxed_sys_v2_u64(const std::uint64_t* words) {
+  WordPair pair;
+  asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(pair.first), "=l"(pair.second)
+               : "l"(words)
+               : "memory");
+  return pair;
+}
+
+__device__ inline void st_relaxed_sys_v2_u64(std::uint64_t* words, const WordPair& pair) {
+  asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(words), "l"(pair.first),
+               "l"(pair.second)
+               : "memory");
+}
+
 __device__ inline void st_release_sys_u32(std::uint32_t* word, std::uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }

@@ -27,6 +27,7 @@ std::vector<std::pair<std::string, std::string>> named(const BufferOptions& opti
           {"handle_slots", std::to_string(options.handle_slots)},
           {"allow_per_expert", options.allow_per_expert ? "true" : "false"},
           {"combine_regions", options.combine_regions ? "true" : "false"},
+          {"few_tokens", std::to_string(options.few_tokens)},
           {"widest_dispatch", to_string(options.widest_dispatch)}};
 }
 

@@ -52,6 +52,7 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
               options.top_k <= options.num_experts,
           "top_k is {}, but must be 1 to {} and at most the {} experts", options.top_k,
           layout::kMaxTopK, options.num_experts);
+  require(options.few_tokens >= 0, "few_tokens is {}, but must be at least 0", options.few_tokens);
   require(options.depth >= 1, "depth is {}, but must be at least 1", options.depth);
   require(options.max_rounds >= 1 && options.max_rounds <= num_local,
           "max_rounds is {}, but must be 1 to the {} local experts", options.max_rounds, num_local);
@@ -81,6 +82,9 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
   shape.handle_slots = options.handle_slots;
   shape.per_expert_copies = options.allow_per_expert;
   shape.combine_regions = options.combine_regions;
+  if (options.hidden <= layout::kMostWordHidden) {
+    shape.few_tokens = std::min(options.few_tokens, options.max_tokens);
+  }
   shape.widest_dispatch = options.widest_dispatch;
   check_size(shape);
   return shape;
@@ -115,6 +119,10 @@ MemoryPlan plan_of(const layout::BufferMap& map, const layout::LocalMap& local_m
             fmt::format("for each depth and source rank {} bytes: dispatch's and combine's signal "
                         "of each of {} rounds",
                         map.signal_stride, shape.max_rounds));
+  symmetric("word_rows", map.word_rows,
+            fmt::format("for each depth the sums of a rank with at most {} tokens, as words of 8 "
+                        "bytes for two channels: {} slots x {} bytes",
+                        shape.few_tokens, shape.word_slots(), shape.word_row_stride()));
   symmetric("data", map.data,
             fmt::format("for each of {} depths the larger of dispatch ({} ranks x {} slots x {} = "
                         "{} bytes) and combine ({} slots x {} = {} bytes), in whole pages",

@@ -59,7 +59,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
   const std::string plan = braid({"plan", "--help"}).out;
   for (const char* option :
        {"--ranks", "--ranks-per-node", "--experts", "--tokens", "--hidden", "--topk", "--depth",
-        "--rounds", "--fan-out", "--dispatch", "--combine-regions", "--json"}) {
+        "--rounds", "--fan-out", "--dispatch", "--combine-regions", "--few-tokens", "--json"}) {
     EXPECT_TRUE(names(plan, option)) << option;
   }
   EXPECT_FALSE(names(run + bench + plan, "launched")) << "the tool's own flag shows";

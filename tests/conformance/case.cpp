@@ -184,6 +184,7 @@ BufferOptions buffer_options(const Topology& topology) {
   options.handle_slots = 3;
   options.allow_per_expert = true;
   options.combine_regions = true;
+  options.few_tokens = kMaxTokens / 2;  // some ranks have few, others more
   return options;
 }
 

@@ -53,6 +53,7 @@ layout::BufferShape CaseShape::buffer() const {
   buffer.handle_slots = handle_slots;
   buffer.per_expert_copies = per_expert;
   buffer.widest_dispatch = format;
+  buffer.few_tokens = few_tokens;
   return buffer;
 }
 

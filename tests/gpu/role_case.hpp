@@ -27,6 +27,7 @@ struct CaseShape {
   bool at_expert_rank = true;  // combine
   CombineFormat combine_format = CombineFormat::kBf16;
   int handle_slots = 1;
+  int few_tokens = 0;
   std::uint32_t seed = 1;
 
   layout::BufferShape buffer() const;

@@ -193,6 +193,25 @@ std::vector<Named> cases() {
          s.per_expert = true;
        }),
        8},
+      {"few_tokens", with([](S s) { s.num_tokens = s.few_tokens = 9; }), 8},
+      {"few_tokens_eight_ranks", with([](S s) {
+         s.num_ranks = 8;
+         s.num_tokens = s.few_tokens = 16;
+         s.routing = Routing::kRepeated;
+       }),
+       5},
+      {"few_tokens_in_rounds", with([](S s) {
+         s.rounds = 4;
+         s.num_tokens = s.few_tokens = 9;
+       }),
+       8},
+      {"few_tokens_full_width", with([](S s) {
+         s.hidden = 7168;
+         s.num_tokens = 8;
+         s.few_tokens = 16;
+       }),
+       2},
+      {"more_than_few_tokens", with([](S s) { s.few_tokens = 16; }), 8},
       {"empty", with([](S s) { s.num_tokens = 0; }), 8},
       {"one_token", with([](S s) { s.num_tokens = 1; }), 8},
       {"one_rank", with([](S s) { s.num_ranks = 1; }), 8},
@@ -361,6 +380,7 @@ CaseShape small_shape(int num_ranks, Small which) {
     shape.format = DispatchFormat::kFp8Ue8m0;
     shape.scale_layout = ScaleLayout::kColumnMajor;
     shape.routing = Routing::kRepeated;
+    shape.few_tokens = shape.num_tokens;
   }
   return shape;
 }

@@ -16,6 +16,7 @@ struct Term {
   std::uint32_t epoch = 0;
   std::uint32_t row = 0;
   float weight = 0.0F;
+  std::uint32_t source_tokens = 0;
 };
 
 // A token that rows may go home to.
@@ -60,11 +61,16 @@ struct CombineContext : BlockContext<CombineBlockArgs, protocol::CombineArgs, Co
     const auto words = *reinterpret_cast<const uint4*>(
         a.op.local +
         a.op.local_map.term(a.op.handle_slot, source, std::int64_t{token} * k() + place.lane));
-    return {words.x, words.y, __uint_as_float(words.z)};
+    return {words.x, words.y, __uint_as_float(words.z), words.w};
   }
   // The lanes whose naming is of the dispatch that is combined.
   __device__ unsigned named(const Term& term) const {
     return __ballot_sync(kAllLanes, place.lane < k() && term.epoch == dispatched);
+  }
+
+  // Whether the sum of these namings, of one token, goes home as words.
+  __device__ bool as_words(const Term& term, unsigned rows) const {
+    return a.as_words(__shfl_sync(kAllLanes, term.source_tokens, __ffs(rows) - 1));
   }
 
   // A source after another, the next rank's tokens first.

@@ -29,6 +29,11 @@ class CombineReceiver {
   __device__ void run(const Share& share, const Arriving& first) {
     const bool loads = c_.keeps_own && c_.place.is_ahead();
     if (!c_.place.has_rows() && !loads) return;
+    if constexpr (kAtExpertRank && kUnits == 1) {
+      if (c_.a.as_words(static_cast<std::uint32_t>(c_.a.topk.num_tokens))) {
+        return run_words(share, first);
+      }
+    }
     Arriving next = first;
 #pragma unroll 1
     for (int token = share.first; token < c_.a.topk.num_tokens; token += share.step) {
@@ -82,7 +87,7 @@ class CombineReceiver {
     Channels<kUnits> own_sum{};
     if (kAtExpertRank) {
       const unsigned named = own_rows(in);
-      if (named != 0) own_sum = sum_of_rows<kUnits>(c_, in.own, named);
+      if (named != 0) own_sum = sum_of_rows<Spread::kUnits, kUnits>(c_, in.own, named);
     }
     const std::int64_t slots = std::int64_t{token} * c_.k();
     bool reached = true;
@@ -95,7 +100,7 @@ class CombineReceiver {
     }
     if (__any_sync(kAllLanes, !reached) != 0) {
       // What is loaded for it all the same is taken, so that the ring goes on.
-      if (!kAtExpertRank && owns != 0) sum_of_rows<kUnits>(c_, in.own, owns);
+      if (!kAtExpertRank && owns != 0) sum_of_rows<Spread::kUnits, kUnits>(c_, in.own, owns);
       return false;
     }
     __syncwarp();
@@ -105,6 +110,53 @@ class CombineReceiver {
     sums.clear();
     add_rows(sums, adds, owns, {row, in.weight, own_sum});
     store_channels(sums.rounded(), c_.a.out + std::int64_t{token} * c_.hidden, c_.hidden);
+    return true;
+  }
+
+  // Few tokens, whose sums come as words.
+  __device__ void run_words(const Share& share, const Arriving& first) {
+    Arriving in = first;
+#pragma unroll 1
+    for (int token = share.first; token < c_.a.topk.num_tokens; token += share.step) {
+      if (token != share.first) in = load_token(token);
+      if (c_.place.is_ahead()) {
+        load_rows(c_, in.own, own_rows(in));
+      } else {
+        c_.note(!receive_words(token, in));
+      }
+    }
+  }
+  // The same of sums that come as words: each thread waits for its own.
+  __device__ bool receive_words(int token, const Arriving& in) {
+    const int lane = c_.place.lane;
+    const int rank = in.expert >= 0 ? c_.rank_of(in.expert) : -1;
+    const bool counts = in.expert >= 0 && c_.is_active(rank);
+    const unsigned same = lanes_with(rank, 0, c_.k());
+    unsigned adds = __ballot_sync(kAllLanes, counts && __ffs(same) - 1 == lane);
+    const unsigned named = own_rows(in);
+    Channels<1> own_sum{};
+    if (named != 0) own_sum = sum_of_rows<Spread::kPairs, 1>(c_, in.own, named);
+    Sums<1> sums;
+    sums.clear();
+    bool reached = true;
+#pragma unroll 1
+    for (; adds != 0; adds &= adds - 1) {
+      const int choice = __ffs(adds) - 1;
+      const int from = __shfl_sync(kAllLanes, rank, choice);
+      Channels<1> x = own_sum;
+      if (!c_.keeps_own || from != c_.place.rank()) {
+        const Word* row =
+            c_.place.word(c_.a.op.map.word_row(c_.depth, std::int64_t{token} * c_.k() + choice));
+        reached &= c_.place.flags
+                       .wait_for(WordsLook{x, row, c_.hidden, c_.epoch}, c_.epoch,
+                                 {machine::Operation::kCombineReceive, 0, from},
+                                 c_.place.thread == 0 ? c_.waited(from) : nullptr)
+                       .reached;
+      }
+      sums.add(x, 1.0F);
+    }
+    if (__any_sync(kAllLanes, !reached) != 0) return false;
+    store_pairs(sums.rounded(), c_.a.out + std::int64_t{token} * c_.hidden, c_.hidden);
     return true;
   }
 

@@ -2,10 +2,12 @@
 //
 // The warp ahead loads the experts' rows into shared memory as bulk copies, in the order in which
 // they are used. At the expert rank the row warps sum a token's rows, into shared memory again, and
-// the sending warp takes the sums home; at the token rank it takes the rows home as they are.
+// the sending warp takes the sums home; at the token rank it takes the rows home as they are. To a
+// rank with few tokens the row warps send a sum themselves, as words.
 #pragma once
 
 #include "backend/cuda/block_combine_context.cuh"
+#include "backend/cuda/block_words.cuh"
 
 namespace braid::cuda {
 
@@ -48,7 +50,7 @@ struct Sums {
 
 // The weighted sum of a token's rows, which come through the ring in the order of its choices; two
 // at a time, where there are two.
-template <int kUnits>
+template <Spread kSpread, int kUnits>
 __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& term,
                                                unsigned named) {
   Sums<kUnits> sums;
@@ -63,12 +65,12 @@ __device__ inline Channels<kUnits> sum_of_rows(CombineContext& c, const Term& te
                               __shfl_sync(kAllLanes, term.weight, max_of(next, 0))};
     Channels<kUnits> x[2];
     c.in.await_full();
-    load_channels(x[0], c.in.row(), c.hidden);
+    load_spread<kSpread>(x[0], c.in.row(), c.hidden);
     if (next >= 0) {
       RowRing second = c.in;
       second.next();
       second.await_full();
-      load_channels(x[1], second.row(), c.hidden);
+      load_spread<kSpread>(x[1], second.row(), c.hidden);
     }
     c.in.leave();
     if (next >= 0) c.in.leave();
@@ -88,11 +90,13 @@ __device__ inline void load_rows(CombineContext& c, const Term& term, unsigned r
     rows &= ~now;
     RowRing own = c.in;
     own.skip(__popc(now & lanes_below(c.place.lane)));
-    if ((now >> c.place.lane & 1u) != 0) {
-      own.await_empty();
-      own.load(c.expert_row(term.row), c.row_bytes());
+    // All lanes for each row: racecheck does not follow lanes that wait at barriers of their own.
+#pragma unroll 1
+    for (int i = __popc(now); i > 0; --i) {
+      c.in.await_empty();
+      c.in.next();
     }
-    c.in.skip(__popc(now));
+    if ((now >> c.place.lane & 1u) != 0) own.load(c.expert_row(term.row), c.row_bytes());
     __syncwarp();
   }
 }
@@ -133,6 +137,7 @@ class CombineSender {
                                         {machine::Operation::kCombineSend}, c_.a.waited_ns);
     c_.note(!c_.may_send);
     __syncwarp();
+    if constexpr (kAtExpertRank) ptx::barrier_cta_arrive(kDepthBarrier, kReadThreads);
     if (c_.place.worker == 0 && c_.may_send) post_signals();
     c_.place.raise_unraised(unraised, c_.active);
   }
@@ -149,8 +154,12 @@ class CombineSender {
         send_rows(c_.in, share, first);
       }
     } else if constexpr (kAtExpertRank) {
+      ptx::barrier_cta_sync(kDepthBarrier, kReadThreads);
       for_each_home(share, first, [&](const Homeward& home, unsigned rows) {
-        const Channels<kUnits> sum = sum_of_rows<kUnits>(c_, home.term, rows);
+        if constexpr (kUnits == 1) {
+          if (c_.as_words(home.term, rows)) return send_words_home(home, rows);
+        }
+        const auto sum = sum_of_rows<Spread::kUnits, kUnits>(c_, home.term, rows);
         c_.out.await_empty();
         store_channels(sum, c_.out.row(), c_.hidden);
         c_.out.fill();
@@ -191,12 +200,25 @@ class CombineSender {
     return __ballot_sync(kAllLanes, is_first && __popc(firsts & below) % kHomeParts == part);
   }
 
+  __device__ std::int64_t slot_of(const Homeward& home, unsigned rows) const {
+    return std::int64_t{home.token} * c_.k() + __ffs(rows) - 1;
+  }
+
+  __device__ void send_words_home(const Homeward& home, unsigned rows) const {
+    const auto sum = sum_of_rows<Spread::kPairs, 1>(c_, home.term, rows);
+    std::byte* block = c_.peer(home.source);
+    if (c_.failed()) return;
+    const std::int64_t row = c_.a.op.map.word_row(c_.depth, slot_of(home, rows));
+    send_words(sum, reinterpret_cast<Word*>(block + row), c_.hidden, c_.epoch);
+  }
+
   __device__ void send_rows(RowRing& ring, const Share& share, const Homeward& first) {
     SentRows sent(c_.epoch);
     for_each_home(share, first, [&](const Homeward& home, unsigned rows) {
+      if (kAtExpertRank && c_.as_words(home.term, rows)) return;
 #pragma unroll 1
       for (; rows != 0; rows &= rows - 1) {
-        const std::int64_t slot = std::int64_t{home.token} * c_.k() + __ffs(rows) - 1;
+        const std::int64_t slot = slot_of(home, rows);
         ring.await_full();
         const bool copies = c_.place.lane == 0 && c_.may_send;
         std::byte* block = c_.peer(home.source);

@@ -30,6 +30,8 @@ inline constexpr int kHomeParts = 4;
 // Named barriers of a block; 0 is __syncthreads.
 inline constexpr int kReadBarrier = 1;  // row warps arrive, the sending warp waits
 inline constexpr int kRowBarrier = 2;   // the row warps' own
+inline constexpr int kDepthBarrier =
+    3;  // the sending warp arrives: the depth is free at every peer
 inline constexpr int kReadThreads = kRowThreads + kWarpLanes;
 
 }  // namespace braid::cuda

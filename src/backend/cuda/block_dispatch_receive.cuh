@@ -9,7 +9,7 @@ namespace braid::cuda {
 
 // Loads of a message that a lane has on their way: the fewer warps share it, the more.
 BRAID_HD constexpr int vectors_at_once(int parts) {
-  return parts == 1 ? 5 : parts == kRowWarps ? 2 : 4;
+  return parts == 1 ? 7 : parts == kRowWarps ? 2 : 4;
 }
 
 class DispatchReceiver {
@@ -96,6 +96,7 @@ class DispatchReceiver {
   struct Incoming {
     const std::byte* row = nullptr;
     std::uint32_t token = 0;
+    std::uint32_t source_tokens = 0;
     int source = 0;
     int count = 0;        // of placements
     Placement placement;  // this lane's, where there is one
@@ -112,6 +113,7 @@ class DispatchReceiver {
       Incoming in;
       in.row = c_.ring.first(i);
       in.token = static_cast<std::uint32_t>(c_.first_token + i);
+      in.source_tokens = static_cast<std::uint32_t>(c_.a.topk.num_tokens);
       in.source = c_.place.rank();
       in.count = static_cast<int>(c_.at<std::uint32_t>(c_.map.own_counts)[i]);
       if (in.count == 0) continue;
@@ -175,6 +177,7 @@ class DispatchReceiver {
               : uint4{};
       in.token = header.x;
       in.count = static_cast<int>(header.y);
+      in.source_tokens = header.z;
       in.placement = placement_of(placed);
       arrives = message + step >= total;
       place<vectors_at_once(kParts)>(in, arrives);
@@ -253,7 +256,8 @@ class DispatchReceiver {
                                static_cast<std::uint32_t>(in.placement.choice());
     const layout::LocalMap& tables = c_.a.op.local_map;
     *reinterpret_cast<uint4*>(c_.a.op.local + tables.term(c_.a.op.handle_slot, in.source, slot)) = {
-        c_.epoch, static_cast<std::uint32_t>(row_idx), __float_as_uint(in.placement.weight), 0};
+        c_.epoch, static_cast<std::uint32_t>(row_idx), __float_as_uint(in.placement.weight),
+        in.source_tokens};
     if (in.placement.repeat()) return row;
     *reinterpret_cast<layout::RowOrigin*>(c_.a.op.local +
                                           tables.origin(c_.a.op.handle_slot, expert, row)) = {

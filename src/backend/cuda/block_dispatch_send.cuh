@@ -267,7 +267,8 @@ class DispatchSender {
     if (position > 0) return {};
     *reinterpret_cast<uint4*>(message + c_.shape.header_at) = {
         static_cast<std::uint32_t>(c_.first_token + i),
-        static_cast<std::uint32_t>(__popc(route.together)), 0, 0};
+        static_cast<std::uint32_t>(__popc(route.together)),
+        static_cast<std::uint32_t>(c_.a.topk.num_tokens), 0};
     return {message, reinterpret_cast<Word*>(
                          block + map.arrived_flag(c_.depth, c_.place.rank(), route.slot))};
   }

@@ -33,15 +33,23 @@ class RankFlags {
   // One thread's wait.
   __device__ WaitResult wait(const Word* flag, std::uint32_t epoch, const WaitTag& tag,
                              std::int64_t* waited_ns) const {
-    Word seen = ptx::ld_acquire_sys_u64(flag);
+    return wait_for([&] { return ptx::ld_acquire_sys_u64(flag); }, epoch, tag, waited_ns);
+  }
+
+  // For several words: look() loads them all, and returns one that is not there yet if there is
+  // one, else any.
+  template <class Look>
+  __device__ WaitResult wait_for(Look&& look, std::uint32_t epoch, const WaitTag& tag,
+                                 std::int64_t* waited_ns) const {
+    Word seen = look();
     if (machine::is_reached(seen, epoch, tag)) return {true, seen};
     const std::uint64_t start = ptx::globaltimer_ns();
     bool reached = false;
 #pragma unroll 1
-    for (int look = 1; !reached; ++look) {
-      seen = ptx::ld_acquire_sys_u64(flag);
+    for (int looks = 1; !reached; ++looks) {
+      seen = look();
       reached = machine::is_reached(seen, epoch, tag);
-      if (reached || look % kLooksPerCheck != 0) continue;
+      if (reached || looks % kLooksPerCheck != 0) continue;
       if (ends_wait(args_, map_, tag.operation, tag.round, tag.peer, epoch, seen, start)) break;
     }
     if (waited_ns != nullptr) {
