@@ -9,9 +9,8 @@
 #include "backend/cuda/block_kernels.hpp"
 #include "backend/cuda/generic_kernels.hpp"
 #include "backend/cuda/launch.hpp"
-#include "gpu/gpu_ranks.hpp"
+#include "gpu/role_run.hpp"
 #include "gpu/test_kernels.hpp"
-#include "gpu/together.hpp"
 
 namespace braid::gpu_test {
 namespace {
@@ -19,7 +18,6 @@ namespace {
 using cuda::check;
 
 constexpr std::int64_t kTimeoutNs = 2'000'000'000;
-constexpr int kEpochs = 5;  // more than the depths, so that slots are written again
 
 // Whose kernels: of every operation, or of those that the block roles take.
 struct Roles {
@@ -45,56 +43,6 @@ constexpr Roles kAllLanes{"all_lanes",
 // A rank's sender need not be its peers' receivers' kind.
 constexpr Roles kMixed{"mixed", cuda::generic::launch_dispatch_send, cuda::launch_dispatch_receive,
                        cuda::launch_combine_send, cuda::generic::launch_combine_receive};
-
-struct RoleRun {
-  std::vector<std::unique_ptr<GpuOperation>> operations;
-  std::vector<cuda::DispatchKernelArgs> args;
-  std::vector<cuda::CombineKernelArgs> combine_args;
-  std::vector<std::vector<std::uint16_t>> rows;
-
-  RoleRun(const CaseShape& shape, const GpuRanks& ranks, const std::vector<RankInput>& inputs) {
-    for (int rank = 0; rank < shape.num_ranks; ++rank) {
-      operations.push_back(
-          std::make_unique<GpuOperation>(shape, inputs[static_cast<std::size_t>(rank)]));
-      rows.push_back(expert_rows(shape, rank));
-      operations.back()->give_rows(rows.back().data());
-      args.push_back(ranks.args(rank));
-      operations.back()->bind(args.back().dispatch);
-      combine_args.push_back(ranks.combine_args(rank));
-      operations.back()->bind(combine_args.back().combine);
-    }
-  }
-  void set_arriving_lanes(int lanes) {
-    for (auto& each : args) each.machine.arriving_lanes = lanes;
-    for (auto& each : combine_args) each.machine.arriving_lanes = lanes;
-  }
-  std::vector<RankOutput> reference(const CaseShape& shape,
-                                    const std::vector<RankInput>& inputs) const {
-    std::vector<const std::uint16_t*> pointers;
-    for (const auto& each : rows) pointers.push_back(each.data());
-    return gpu_test::reference(shape, inputs, pointers);
-  }
-};
-
-void expect_dispatched(const CaseShape& shape, const GpuRanks& ranks, const RoleRun& run,
-                       const std::vector<RankOutput>& expected) {
-  for (int rank = 0; rank < shape.num_ranks; ++rank) {
-    const auto at = static_cast<std::size_t>(rank);
-    ASSERT_EQ(ranks.timeout(rank).state, 0U) << "rank " << rank;
-    ASSERT_EQ(difference(shape, run.operations[at]->output(ranks, rank), expected[at]), "")
-        << "rank " << rank;
-  }
-}
-
-void expect_combined(const CaseShape& shape, const GpuRanks& ranks, const RoleRun& run,
-                     const std::vector<RankOutput>& expected) {
-  if (shape.num_tokens == 0) return;
-  for (int rank = 0; rank < shape.num_ranks; ++rank) {
-    const auto at = static_cast<std::size_t>(rank);
-    ASSERT_EQ(ranks.timeout(rank).state, 0U) << "rank " << rank;
-    ASSERT_TRUE(run.operations[at]->combined() == expected[at].combined) << "rank " << rank;
-  }
-}
 
 // One launch after another: also where nothing runs side by side (a sanitizer).
 void run_phases(const CaseShape& shape, int workers, const Roles& roles) {
@@ -347,91 +295,6 @@ TEST_P(OneLaunch, OfEachRankOnItsStreamLeavesWhatTheCpuMachineLeaves) {
 
 INSTANTIATE_TEST_SUITE_P(Gpu, OneLaunch, testing::ValuesIn(cases()),
                          [](const auto& test) { return std::string(test.param.name); });
-
-// All ranks in one launch, small: what compute-sanitizer is run on, under which launches that wait
-// for each other may run one at a time. With
-//   --tool memcheck   --gtest_filter='*Together*:*Phases*/*rounds:DispatchTimeout*'
-//   --tool racecheck  --gtest_filter='Racecheck*'
-struct TogetherRoles {
-  const char* name;
-  void (*dispatch)(const DispatchTogether&, cudaStream_t);
-  void (*combine)(const CombineTogether&, cudaStream_t);
-  int arriving_lanes = 1;
-};
-constexpr TogetherRoles kGenericTogether{"generic", generic_together::dispatch,
-                                         generic_together::combine};
-constexpr TogetherRoles kBlockTogether{"block", block_together::dispatch, block_together::combine};
-constexpr TogetherRoles kAllLanesTogether{"all_lanes", block_together::dispatch,
-                                          block_together::combine, cuda::kWarpLanes};
-
-enum class Small { kFp8ExpertRank, kBf16TokenRank, kRepeatedUe8m0ByColumn };
-
-CaseShape small_shape(int num_ranks, Small which) {
-  CaseShape shape;
-  shape.num_ranks = num_ranks;
-  shape.num_experts = 16;
-  shape.max_tokens = shape.num_tokens = 7;
-  shape.hidden = 640;
-  shape.top_k = 4;
-  if (which == Small::kBf16TokenRank) {
-    shape.format = DispatchFormat::kBf16;
-    shape.at_expert_rank = false;
-  } else if (which == Small::kRepeatedUe8m0ByColumn) {
-    shape.format = DispatchFormat::kFp8Ue8m0;
-    shape.scale_layout = ScaleLayout::kColumnMajor;
-    shape.routing = Routing::kRepeated;
-    shape.few_tokens = shape.num_tokens;
-  }
-  return shape;
-}
-
-class Together : public testing::TestWithParam<std::tuple<TogetherRoles, int, Small>> {};
-
-TEST_P(Together, LeaveWhatTheCpuMachineLeaves) {
-  const auto& [roles, num_ranks, which] = GetParam();
-  const CaseShape shape = small_shape(num_ranks, which);
-  constexpr std::int64_t kPatienceNs = 60'000'000'000;  // under a sanitizer
-  GpuRanks ranks(shape, 4, kPatienceNs);                // of four workers one sends rows home
-  for (std::uint32_t epoch = 0; epoch < kEpochs && !HasFatalFailure(); ++epoch) {
-    CaseShape now = shape;
-    now.seed += epoch;
-    const auto inputs = make_inputs(now);
-    RoleRun run(now, ranks, inputs);
-    run.set_arriving_lanes(roles.arriving_lanes);
-    const auto expected = run.reference(now, inputs);
-    const DispatchTogether dispatches(run.args);
-    const CombineTogether combines(run.combine_args);
-    roles.dispatch(dispatches, nullptr);
-    roles.combine(combines, nullptr);
-    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    expect_dispatched(now, ranks, run, expected);
-    if (HasFatalFailure()) return;
-    expect_combined(now, ranks, run, expected);
-  }
-}
-
-std::string name_of_together(const testing::TestParamInfo<Together::ParamType>& test) {
-  static constexpr const char* kCases[] = {"fp8_expert_rank", "bf16_token_rank",
-                                           "repeated_ue8m0_by_column"};
-  const auto& [roles, num_ranks, which] = test.param;
-  return std::string(roles.name) + "_ranks" + std::to_string(num_ranks) + "_" +
-         kCases[static_cast<int>(which)];
-}
-
-INSTANTIATE_TEST_SUITE_P(Gpu, Together,
-                         testing::Combine(testing::Values(kGenericTogether, kBlockTogether),
-                                          testing::Values(2, 4, 8),
-                                          testing::Values(Small::kFp8ExpertRank,
-                                                          Small::kBf16TokenRank,
-                                                          Small::kRepeatedUe8m0ByColumn)),
-                         name_of_together);
-INSTANTIATE_TEST_SUITE_P(Racecheck, Together,
-                         testing::Combine(testing::Values(kGenericTogether, kAllLanesTogether),
-                                          testing::Values(2),
-                                          testing::Values(Small::kFp8ExpertRank,
-                                                          Small::kBf16TokenRank,
-                                                          Small::kRepeatedUe8m0ByColumn)),
-                         name_of_together);
 
 TEST(DispatchTimeout, NamesTheRankThatDidNotSendAndReachesThePeers) {
   CaseShape shape;
