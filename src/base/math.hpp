@@ -28,6 +28,14 @@ BRAID_HD constexpr T max_of(T a, T b) {
   return a < b ? b : a;
 }
 
+// How many bits are set.
+BRAID_HD constexpr int count_bits(std::uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) return __popc(bits);
+#endif
+  return __builtin_popcount(bits);
+}
+
 // Of numbers that aren't negative. A GPU divides 64 bits in a long subroutine.
 BRAID_HD constexpr std::int64_t quotient(std::int64_t value, std::int64_t divisor) {
   if ((value | divisor) >> 32 != 0) return value / divisor;

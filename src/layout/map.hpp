@@ -47,6 +47,21 @@ struct AbortRecord {
   std::int32_t peer_ended = 0;  // 1: the culprit's process or thread has ended
 };
 
+// Where failures are reported: the same in every kind of buffer's block, so that whoever waits
+// needs to know no more of it.
+struct ControlMap {
+  Region region;
+  int num_ranks = 1;
+
+  BRAID_HD static constexpr std::int64_t bytes(std::int64_t num_ranks) {
+    return num_ranks * kFlagLine;
+  }
+  // `reporter` writes its own line of every peer's control region.
+  BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
+    return region.offset + reporter * kFlagLine;
+  }
+};
+
 // The symmetric block. Region by region: control, then for flags and data D depths each.
 struct BufferMap {
   BufferShape shape;
@@ -70,7 +85,7 @@ struct BufferMap {
       at = round_up(at + bytes, kRegionAlignment);
       return region;
     };
-    map.control = place(ranks * kFlagLine);
+    map.control = place(ControlMap::bytes(ranks));
     map.received = place(depth * ranks * kFlagLine);
     map.notice_stride = round_up((shape.num_local() + shape.max_rounds) * kWordBytes, kFlagLine);
     map.notices = place(depth * ranks * map.notice_stride);
@@ -91,9 +106,9 @@ struct BufferMap {
     return map;
   }
 
-  // `reporter` writes its own line of every peer's control region.
+  BRAID_HD constexpr ControlMap control_map() const { return {control, shape.num_ranks}; }
   BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
-    return control.offset + reporter * kFlagLine;
+    return control_map().abort_record(reporter);
   }
   // Raised by `source` at this rank's senders' side: it has received what was in this depth.
   BRAID_HD constexpr std::int64_t received_flag(int depth_idx, int source) const {

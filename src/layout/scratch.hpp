@@ -5,6 +5,7 @@
 
 #include "layout/map.hpp"
 #include "layout/routes.hpp"
+#include "layout/throughput.hpp"
 
 namespace braid::layout {
 
@@ -82,6 +83,54 @@ struct SumScratch {
 
 BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
   return max_of(DispatchReceiveScratch::of(experts, k).bytes, SumScratch::of(k).bytes);
+}
+
+// The layout of high throughput: the worker's sums, then each warp's running places and the ranks
+// of a chunk's tokens, a bit each.
+struct ThroughputLayoutScratch {
+  std::int64_t first_own = 0;   // [R] u32: where this rank's rows begin at each rank
+  std::int64_t from = 0;        // [R] u32: rows from each source
+  std::int64_t row_starts = 0;  // [R + 1] u32
+  std::int64_t tokens = 0;      // [R] u32: of each source
+  std::int64_t warps = 0;
+  std::int64_t masks = 0;  // within a warp's: [kChunkTokens][mask_words] u32, behind [R + 1] u32
+  std::int64_t warp_bytes = 0;
+  int mask_words = 0;
+
+  BRAID_HD static constexpr ThroughputLayoutScratch of(int num_ranks) {
+    ThroughputLayoutScratch scratch;
+    const std::int64_t ranks = std::int64_t{4} * num_ranks;
+    scratch.mask_words = ceil_div(num_ranks, 32);
+    scratch.from = detail::after(0, ranks);
+    scratch.row_starts = detail::after(scratch.from, ranks);
+    scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
+    scratch.warps = detail::after(scratch.tokens, ranks);
+    scratch.masks = detail::after(0, ranks + 4);
+    scratch.warp_bytes =
+        detail::after(scratch.masks, std::int64_t{4} * kChunkTokens * scratch.mask_words);
+    return scratch;
+  }
+};
+
+// One sum of high throughput, a warp's: pointers to its rows, biases first, and as many ones.
+struct ThroughputSumScratch {
+  std::int64_t ones = 0;
+  std::int64_t warp_bytes = 0;
+
+  BRAID_HD static constexpr ThroughputSumScratch of(int most_ranks) {
+    ThroughputSumScratch scratch;
+    const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
+    scratch.ones = detail::after(0, 8 * most);
+    scratch.warp_bytes = detail::after(scratch.ones, 4 * most);
+    return scratch;
+  }
+};
+
+BRAID_HD constexpr std::int64_t throughput_scratch_bytes(const ThroughputShape& shape,
+                                                         int num_warps) {
+  const auto layout = ThroughputLayoutScratch::of(shape.num_ranks);
+  return max_of(layout.warps + num_warps * layout.warp_bytes,
+                num_warps * ThroughputSumScratch::of(shape.most_ranks()).warp_bytes);
 }
 
 }  // namespace braid::layout

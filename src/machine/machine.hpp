@@ -1,9 +1,10 @@
 // The vocabulary that roles are written in. A machine is one thread's view of a rank: on a CPU a
 // worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
 //
-// Collective calls: sync_warp, wait_warp, last_worker, stage, stage_row, drain by all lanes of a
-// warp together; sync_worker, stage_encoded, stage_sum, weighted_sum by all threads of a worker
-// together. The rest is a single thread's.
+// Collective calls: sync_warp, wait_warp, last_worker, stage, stage_row, stage_encoded_row,
+// stage_filled, settle, drain, sum_rows by all lanes of a warp together; sync_worker,
+// stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
+// thread's.
 //
 // What a warp staged is its own until it stages again. What a worker staged is for all its warps:
 // stage_encoded and stage_sum end with the worker in step. Rows of stage_encoded alternate between
@@ -34,6 +35,10 @@ enum class Operation : std::int32_t {
   kDispatchReceive,
   kCombineSend,
   kCombineReceive,
+  // High throughput: sends and receives in one.
+  kLayout,
+  kDispatch,
+  kCombine,
 };
 
 // Which epochs of a flag end a wait. A flag that moves on without its waiters needs kAtLeast: a
@@ -101,7 +106,8 @@ template <class M>
 concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::int64_t n,
                            const Word* flag, Word word, std::uint32_t* counter, int rank,
                            WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
-                           const std::uint16_t* row, std::int64_t* total, void (*each)(int)) {
+                           const std::uint16_t* row, std::int64_t* total, Word* host_word,
+                           void (*each)(int), void (*fill)(std::byte*)) {
   // Where this thread is.
   { m.rank() } -> std::same_as<int>;
   { m.worker() } -> std::same_as<int>;
@@ -120,6 +126,7 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // The worker's shared memory for a role's tables (layout/scratch.hpp).
   { m.scratch() } -> std::same_as<std::byte*>;
   m.scratch_add(counter, 1U);  // atomic among the worker's threads
+  m.count(counter, 1U);        // in the local block: atomic among all workers' threads
   // After sync_worker, one warp of each worker: true in the last worker of a phase to come here,
   // which has then seen what all of them did; the counter starts over.
   { m.last_worker(counter) } -> std::same_as<bool>;
@@ -139,6 +146,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.raise(rank, n, word);        // at a reachable rank: the flag at offset n of its block
   m.post(rank, n, word);         // the same for a word that stands for itself alone
   m.signal(rank, id, n, word);   // at an unreachable one: seen after all puts of the operation `id`
+  // For the host, which has seen all that this thread's warp did once it sees the word.
+  m.publish(host_word, word);
 
   // Bytes to a rank's block: stores where it is reachable, puts of operation `id` elsewhere.
   // Ahead of stage_encoded, one thread's: a row that the worker will stage encoded. Rows are staged
@@ -147,15 +156,21 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.fetch(DispatchFormat::kBf16, row, 1);
   { m.stage(source, n) } -> std::same_as<Staged>;
   { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  // A warp's own: one row encoded; bytes that its lanes write, together, where `fill` is told.
+  { m.stage_encoded_row(DispatchFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  { m.stage_filled(n, fill) } -> std::same_as<Staged>;
+  // What this warp staged has been read by its sends and copies: it may stage again.
+  m.settle();
   // The first n warps share the work; the others only meet them at its end.
   { m.stage_encoded(DispatchFormat::kBf16, row, 1, 1) } -> std::same_as<Staged>;
   { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
   m.send(staged, rank, id, n);      // all of it, to the rank's block at offset n
-  m.write(source, n, rank, id, n);  // from scratch; bytes, rank, operation, offset
+  m.write(source, n, rank, id, n);  // from any memory, some words; bytes, rank, operation, offset
   m.copy(staged, n, n, bytes);      // staged bytes [from, from + n) to local memory
   m.drain();                        // this warp's sends and copies are where they go
   m.count_message(rank);            // for reports
   m.weighted_sum(sum, bytes);       // to one BF16 row in local memory
+  m.sum_rows(sum, bytes);           // the same by one warp, of BF16 rows
 };
 
 }  // namespace braid::machine

@@ -7,6 +7,7 @@
 #include "layout/local.hpp"
 #include "layout/map.hpp"
 #include "layout/routes.hpp"
+#include "layout/throughput.hpp"
 #include "machine/machine.hpp"
 
 namespace braid::protocol {
@@ -53,6 +54,53 @@ struct CombineArgs {
     return at_expert_rank && format == CombineFormat::kBf16 &&
            num_tokens <= static_cast<std::uint32_t>(op.map.shape.few_tokens);
   }
+};
+
+// High throughput: what its three operations have in common.
+struct ThroughputArgs {
+  layout::ThroughputMap map;
+  layout::ThroughputLocalMap local_map;
+  std::byte* local = nullptr;  // the local block
+  int handle_slot = 0;
+};
+
+struct LayoutArgs {
+  ThroughputArgs op;
+  ExpertMap experts;
+  layout::TopK topk;
+  std::byte* record = nullptr;  // the handle slot's, of layout::ReceivedMap
+  std::uint64_t number = 0;     // of this layout, for the host; not 0
+};
+
+struct RowsDispatchArgs {
+  ThroughputArgs op;
+  std::int64_t num_tokens = 0;
+  int k = 1;
+  DispatchFormat format = DispatchFormat::kBf16;  // as the rows travel
+  const std::byte* x = nullptr;    // [n, H] bf16, or codes where they are given encoded
+  const float* scales = nullptr;   // [n, H/128] of given codes, else none
+  const float* weights = nullptr;  // [n, k], or none
+
+  bool in_region = false;           // rows stay where they arrive
+  std::byte* out_x = nullptr;       // [num_rows, H]
+  std::byte* out_scales = nullptr;  // [num_rows, H/128]
+  void* out_topk_idx = nullptr;     // [num_rows, k], or none
+  bool is_int64 = false;            // of out_topk_idx
+  float* out_weights = nullptr;     // [num_rows, k], or none
+  std::int64_t num_rows = 0;        // of the outputs; those past the received ones are the tail
+  bool fill_tail = true;
+};
+
+struct RowsCombineArgs {
+  ThroughputArgs op;
+  std::int64_t num_tokens = 0;
+  int k = 1;
+  const std::uint16_t* x = nullptr;                                       // [rows, H] bf16
+  const float* weights = nullptr;                                         // [rows, k], or none
+  const std::uint16_t* biases[layout::kMostBiases] = {nullptr, nullptr};  // [n, H] bf16
+  int num_biases = 0;
+  std::uint16_t* out = nullptr;  // [n, H] bf16
+  float* out_weights = nullptr;  // [n, k], or none
 };
 
 }  // namespace braid::protocol

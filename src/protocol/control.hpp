@@ -1,4 +1,5 @@
-// What every operation's phases share: epochs, depths, slot reuse, the signals at the end.
+// What every operation's phases share: epochs, depths, slot reuse, the signals at the end. Op is
+// the OperationArgs of either kind of buffer.
 #pragma once
 
 #include "protocol/args.hpp"
@@ -15,14 +16,17 @@ using machine::WaitTag;
 BRAID_HD inline HandleRecord& record_of(const OperationArgs& op) {
   return *reinterpret_cast<HandleRecord*>(op.local + op.local_map.record(op.handle_slot));
 }
-BRAID_HD inline layout::OperationState& state_of(const OperationArgs& op) {
+template <class Op>
+BRAID_HD layout::OperationState& state_of(const Op& op) {
   return *reinterpret_cast<layout::OperationState*>(op.local + op.local_map.state.offset);
 }
 // Read from memory by every phase, so that a change reaches a captured graph.
-BRAID_HD inline bool is_active(const OperationArgs& op, int rank) {
+template <class Op>
+BRAID_HD bool is_active(const Op& op, int rank) {
   return reinterpret_cast<const std::uint32_t*>(op.local + op.local_map.active.offset)[rank] != 0;
 }
-BRAID_HD inline int depth_of(const OperationArgs& op, std::uint32_t epoch) {
+template <class Op>
+BRAID_HD int depth_of(const Op& op, std::uint32_t epoch) {
   // A GPU divides slowly by what the compiler does not know.
   const auto depth = static_cast<std::uint32_t>(op.map.shape.depth);
   if (depth == 3) return static_cast<int>(epoch % 3);
@@ -42,8 +46,8 @@ BRAID_HD inline std::uint32_t epoch_of_send(const OperationArgs& op, std::uint32
 }
 
 // What the operation before has left unsaid: its depth may be written again. One worker's.
-template <Machine M>
-BRAID_HD void raise_unraised(M& m, const OperationArgs& op) {
+template <Machine M, class Op>
+BRAID_HD void raise_unraised(M& m, const Op& op) {
   const std::uint32_t epoch = state_of(op).unraised;
   if (epoch == 0) return;
   m.for_threads(op.map.shape.num_ranks, [&](int peer) {
@@ -55,8 +59,8 @@ BRAID_HD void raise_unraised(M& m, const OperationArgs& op) {
 // Before anything of the operation is written: waits until every peer has received what this depth
 // held before, D operations ago. All of the worker's threads call it; after the next sync_worker
 // m.failed() tells whether a peer did not come.
-template <Machine M>
-BRAID_HD void await_depth(M& m, const OperationArgs& op, std::uint32_t epoch, WaitTag tag,
+template <Machine M, class Op>
+BRAID_HD void await_depth(M& m, const Op& op, std::uint32_t epoch, WaitTag tag,
                           std::int64_t* waited_ns) {
   const auto depth = static_cast<std::uint32_t>(op.map.shape.depth);
   if (tag.round == 0 && m.worker() == 0) raise_unraised(m, op);

@@ -57,9 +57,22 @@ class Engine {
     virtual Event combine(const Launch& launch, const CombineArgs& args) = 0;
   };
 
+  // The operations of high throughput.
+  class HighThroughput {
+   public:
+    virtual ~HighThroughput() = default;
+    virtual Event layout(const Launch& launch, const LayoutArgs& args) = 0;
+    virtual Event dispatch(const Launch& launch, const RowsDispatchArgs& args) = 0;
+    virtual Event combine(const Launch& launch, const RowsCombineArgs& args) = 0;
+  };
+
   virtual ~Engine() = default;
 
   virtual std::byte* local() const = 0;  // the local block, where the roles run (layout/local.hpp)
+  // Memory that the host and the roles see, of as many bytes as were asked for.
+  virtual std::byte* host_block() const { return nullptr; }
+  // This rank's symmetric block.
+  virtual std::byte* symmetric() const { return nullptr; }
   virtual const Budget& budget() const = 0;
 
   // Throws kInvalidArgument for an operation that can't run here, before anything of it is sent.
@@ -73,6 +86,8 @@ class Engine {
   virtual Event combine_receive(const Launch& launch, const CombineArgs& args) = 0;
   // Null where phases are always apart.
   virtual Fused* fused() { return nullptr; }
+  // Null where there is no high throughput.
+  virtual HighThroughput* high_throughput() { return nullptr; }
 
   // What an operation has failed with, once one did.
   virtual std::optional<Failure> failure() const = 0;

@@ -100,6 +100,10 @@ __device__ inline std::uint32_t atom_cas_relaxed_gpu_u32(std::uint32_t* word,
   return before;
 }
 
+__device__ inline void red_add_relaxed_gpu_u32(std::uint32_t* word, std::uint32_t value) {
+  asm volatile("red.add.relaxed.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
 __device__ inline void red_add_relaxed_gpu_u64(std::uint64_t* word, std::uint64_t value) {
   asm volatile("red.add.relaxed.gpu.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }

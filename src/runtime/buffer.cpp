@@ -17,7 +17,7 @@ using detail::HandleState;
 using detail::Order;
 
 // Every option by name, for the comparison between ranks.
-std::vector<std::pair<std::string, std::string>> named(const BufferOptions& options) {
+detail::NamedValues named(const BufferOptions& options) {
   return {{"num_experts", std::to_string(options.num_experts)},
           {"max_tokens", std::to_string(options.max_tokens)},
           {"hidden", std::to_string(options.hidden)},
@@ -31,28 +31,11 @@ std::vector<std::pair<std::string, std::string>> named(const BufferOptions& opti
           {"widest_dispatch", to_string(options.widest_dispatch)}};
 }
 
-void check_agreement(Group& group, const BufferOptions& options) {
-  const auto mine = named(options);
-  std::string text;
-  for (const auto& [name, value] : mine) text += value + "\n";
-  const auto all = group.all_gather(text);
-  for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    std::size_t at = 0;
-    for (const auto& [name, value] : mine) {
-      const std::size_t end = all[rank].find('\n', at);
-      const std::string theirs = all[rank].substr(at, end - at);
-      require(theirs == value, "buffer option {} is {} on rank {}, but {} on rank {}", name, value,
-              group.rank(), theirs, rank);
-      at = end + 1;
-    }
-  }
-}
-
 // The options are checked by every rank before the first collective call, so that bad ones are
 // refused without waiting for anybody.
 std::shared_ptr<BufferState> make_state(Group& group, const BufferOptions& options) {
   const layout::BufferShape shape = runtime::checked_shape(group.topology(), options);
-  check_agreement(group, options);
+  detail::check_agreement(group, named(options));
   auto state = std::make_shared<BufferState>(group, options, shape);
   state->watch();
   return state;
@@ -71,17 +54,6 @@ void check_next_round(const std::string& name, const char* phase, int round, int
   }
   require(round == next, "{}: round {} is to be {}, but the next one is {}", name, round, phase,
           next);
-}
-
-void check_stream(const Stream& stream, BufferState& buffer) {
-  require(stream.valid(), "the stream is empty; Group::make_stream() makes one");
-  const Backend here = buffer.group.backend_kind();
-  require(
-      stream.backend()->kind() == here,
-      "the stream is of backend {}, but the buffer's group is of {}; Group::make_stream() makes "
-      "one",
-      to_string(stream.backend()->kind()), to_string(here));
-  buffer.engine->check(*stream.backend());
 }
 
 // A combine's round takes rows that dispatch has received: those of its experts; at the expert rank
@@ -167,7 +139,7 @@ Group& Buffer::group() const { return state_->group; }
 
 Handle Buffer::dispatch(const DispatchInput& input, const DispatchOutput& output,
                         const DispatchOptions& options, Stream& stream) {
-  check_stream(stream, *state_);
+  state_->check_stream(stream);
   Handle handle = dispatch_begin(input, output, options);
   const DispatchOptions& chosen = handle.state().dispatch_options;
   if (auto* fused =
@@ -202,7 +174,7 @@ Handle Buffer::dispatch_begin(const DispatchInput& input, const DispatchOutput& 
 void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream, *state_);
+  state_->check_stream(stream);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "sent", round, h.dispatch_sends.next_round, rounds);
   if (round == 0) enter_first_send(h, stream);
@@ -219,7 +191,7 @@ void Buffer::dispatch_send(const Handle& handle, int round, Stream& stream) {
 void Buffer::dispatch_receive(const Handle& handle, int round, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream, *state_);
+  state_->check_stream(stream);
   const int rounds = h.dispatch_options.num_rounds;
   check_next_round(h.dispatch_name, "received", round, h.dispatch_receives.next_round, rounds);
   if (round >= h.dispatch_sends.next_round) {
@@ -249,7 +221,7 @@ void Buffer::combine(const Handle& handle, const CombineInput& input, const Comb
         !options.rows_of_one_round || options.num_rounds == 1,
         "combine() with rows_of_one_round can't take {} rounds' rows: call combine_send for each",
         options.num_rounds);
-    check_stream(stream, *state_);
+    state_->check_stream(stream);
     const CombineOptions& chosen = handle.state().combine_options;
     if (auto* fused =
             fused_for(*state_, chosen.num_rounds, chosen.send_workers, chosen.receive_workers)) {
@@ -293,7 +265,7 @@ void Buffer::combine_send(const Handle& handle, int round, Stream& stream) {
 void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream, *state_);
+  state_->check_stream(stream);
   if (!h.combining) {
     fail(ErrorCode::kRefused, "{} has no combine that was begun", h.dispatch_name);
   }
@@ -330,7 +302,7 @@ void Buffer::combine_send(const Handle& handle, int round, const Tensor& rows, S
 void Buffer::combine_receive(const Handle& handle, Stream& stream) {
   state_->throw_if_failed();
   HandleState& h = state_of(handle, state_);
-  check_stream(stream, *state_);
+  state_->check_stream(stream);
   if (!h.combining || h.combine_sends.next_round < h.combine_options.num_rounds) {
     fail(ErrorCode::kRefused, "{} can't be received: {} of its {} rounds were sent",
          h.combining ? h.combine_name : "the combine of " + h.dispatch_name,

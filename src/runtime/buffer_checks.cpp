@@ -1,52 +1,13 @@
 #include "runtime/buffer_checks.hpp"
 
-#include <fmt/ranges.h>
-
-#include <initializer_list>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "codec/row.hpp"
-#include "machine/bad_choice.hpp"
-#include "machine/device_backend.hpp"
-#include "runtime/group_backend.hpp"
+#include "runtime/tensor_checks.hpp"
 
 namespace braid::runtime {
 namespace {
-
-std::string text_of(const std::vector<std::int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-std::string text_of(const Tensor& tensor) {
-  if (tensor.empty()) return "not given";
-  const auto* begin = tensor.shape.data();
-  return fmt::format("{} {}", to_string(tensor.dtype),
-                     text_of(std::vector<std::int64_t>(begin, begin + tensor.rank)));
-}
-
-void check_tensor(const char* name, const Tensor& tensor, std::initializer_list<DType> dtypes,
-                  const std::vector<std::int64_t>& shape) {
-  bool fits = tensor.rank == static_cast<int>(shape.size());
-  for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
-    fits = tensor.shape[axis] == shape[axis];
-  }
-  bool typed = false;
-  std::vector<const char*> names;
-  for (const DType dtype : dtypes) {
-    typed = typed || tensor.dtype == dtype;
-    names.push_back(to_string(dtype));
-  }
-  require(fits && typed, "{} is {}, but must be {} {}", name, text_of(tensor),
-          fmt::join(names, " or "), text_of(shape));
-  require(tensor.data != nullptr || tensor.num_elements() == 0, "{} has no data", name);
-}
-
-void check_optional(const char* name, const Tensor& tensor, DType dtype, std::int64_t length) {
-  if (!tensor.empty()) check_tensor(name, tensor, {dtype}, {length});
-}
 
 void check_hidden(const char* what, const char* format, int hidden, int multiple) {
   require(hidden % multiple == 0, "hidden is {}, but {} {} needs a multiple of {}", hidden, what,
@@ -59,36 +20,6 @@ void check_rounds(int num_rounds, const layout::BufferShape& shape) {
           shape.max_rounds);
   require(shape.num_local() % num_rounds == 0, "{} rounds don't divide the {} local experts",
           num_rounds, shape.num_local());
-}
-
-layout::TopK checked_topk(const Tensor& idx, const layout::BufferShape& shape, Backend backend) {
-  require(idx.rank == 2, "topk_idx is {}, but must be i32 or i64 [tokens, k]", text_of(idx));
-  const std::int64_t k = idx.dim(1);
-  require(k >= 1 && k <= shape.top_k,
-          "topk_idx names {} experts a token, but the buffer was made for 1 to {}", k, shape.top_k);
-  check_tensor("topk_idx", idx, {DType::kInt32, DType::kInt64}, {idx.dim(0), k});
-  layout::TopK topk;
-  topk.idx = idx.data;
-  topk.is_int64 = idx.dtype == DType::kInt64;
-  topk.num_tokens = static_cast<int>(idx.dim(0));
-  topk.k = static_cast<int>(k);
-  topk.num_experts = shape.num_experts;
-  // In a GPU's memory they are the roles' to look at.
-  if (backend != Backend::kCpu) return topk;
-  for (std::int64_t token = 0; token < topk.num_tokens; ++token) {
-    for (int choice = 0; choice < topk.k; ++choice) {
-      const std::int64_t value = topk.value(token, choice);
-      if (topk.may_be(value)) continue;
-      const machine::BadChoiceRecord bad{2, choice, token, value};
-      fail(ErrorCode::kInvalidArgument, "{}", machine::sentence_of(bad, topk.num_experts));
-    }
-  }
-  return topk;
-}
-
-void check_token_count(std::int64_t tokens, const layout::BufferShape& shape) {
-  require(tokens >= 0 && tokens <= shape.max_tokens,
-          "{} tokens are given, but the buffer was made for 0 to {}", tokens, shape.max_tokens);
 }
 
 protocol::OperationArgs operation_args(const detail::BufferState& buffer) {
@@ -104,25 +35,7 @@ void check_budgets(const protocol::Engine& engine, int send, int receive) {
   check_workers("receive", receive, engine.budget());
 }
 
-// Of an operation's tensors that have elements: memory that it can use.
-void check_reach(const detail::BufferState& buffer,
-                 std::initializer_list<std::pair<const char*, const Tensor*>> tensors) {
-  detail::DeviceBackend& device = buffer.group.backend().device();
-  if (device.kind() == Backend::kCpu) return;
-  for (const auto& [name, tensor] : tensors) {
-    if (tensor->data == nullptr || tensor->num_elements() == 0) continue;
-    require(device.reaches(tensor->data), "{} is at {}, which is no memory that {} can reach", name,
-            tensor->data, device.name());
-  }
-}
-
 }  // namespace
-
-void check_workers(const char* phase, int workers, const protocol::Budget& budget) {
-  require(workers >= 0 && workers <= budget.most,
-          "{} workers is {}, but must be 1 to {} ({}), or 0 for the default", phase, workers,
-          budget.most, budget.reason);
-}
 
 protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
                                         const DispatchInput& input, const DispatchOutput& output,
@@ -133,7 +46,7 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   require(input.x.rank == 2, "x is {}, but must be bf16 [tokens, {}]", text_of(input.x),
           shape.hidden);
   check_tensor("x", input.x, {DType::kBFloat16}, {input.x.dim(0), shape.hidden});
-  check_token_count(input.x.dim(0), shape);
+  check_token_count(input.x.dim(0), shape.max_tokens);
   check_rounds(options.num_rounds, shape);
   check_budgets(*buffer.engine, options.send_workers, options.receive_workers);
 
@@ -141,7 +54,8 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   args.op = operation_args(buffer);
   args.rules.experts = {shape.num_experts, shape.num_ranks, options.num_rounds};
   args.rules.per_expert = options.fan_out == FanOut::kPerExpert;
-  args.topk = checked_topk(input.topk_idx, shape, buffer.group.backend_kind());
+  args.topk =
+      checked_topk(input.topk_idx, {shape.num_experts, shape.top_k}, buffer.group.backend_kind());
   require(args.topk.num_tokens == input.x.dim(0), "topk_idx has {} tokens, but x has {}",
           args.topk.num_tokens, input.x.dim(0));
   require(
@@ -173,14 +87,14 @@ protocol::DispatchArgs checked_dispatch(const detail::BufferState& buffer,
   check_tensor("output counts", output.counts, {DType::kInt32}, {num_local});
   check_optional("output received_total", output.received_total, DType::kInt64, num_local);
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
-  check_reach(buffer, {{"x", &input.x},
-                       {"topk_idx", &input.topk_idx},
-                       {"topk_weights", &input.topk_weights},
-                       {"output x", &output.x},
-                       {"output scales", &output.scales},
-                       {"output counts", &output.counts},
-                       {"output received_total", &output.received_total},
-                       {"output waited_ns", &output.waited_ns}});
+  check_reach(buffer.group, {{"x", &input.x},
+                             {"topk_idx", &input.topk_idx},
+                             {"topk_weights", &input.topk_weights},
+                             {"output x", &output.x},
+                             {"output scales", &output.scales},
+                             {"output counts", &output.counts},
+                             {"output received_total", &output.received_total},
+                             {"output waited_ns", &output.waited_ns}});
 
   args.format = options.format;
   args.scale_layout = options.scale_layout;
@@ -228,10 +142,10 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   }
   check_tensor("output x", output.x, {DType::kBFloat16}, {tokens, shape.hidden});
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
-  check_reach(*handle.buffer, {{"x", &input.x},
-                               {"topk_weights", &input.topk_weights},
-                               {"output x", &output.x},
-                               {"output waited_ns", &output.waited_ns}});
+  check_reach(handle.buffer->group, {{"x", &input.x},
+                                     {"topk_weights", &input.topk_weights},
+                                     {"output x", &output.x},
+                                     {"output waited_ns", &output.waited_ns}});
 
   args.format = options.format;
   args.at_expert_rank = at_expert_rank;
@@ -254,7 +168,7 @@ void check_round_rows(const detail::HandleState& handle, const Tensor& rows) {
   const layout::BufferShape& shape = handle.buffer->map.shape;
   check_tensor("rows", rows, {DType::kBFloat16},
                {handle.combine.experts.per_round(), shape.row_capacity(), shape.hidden});
-  check_reach(*handle.buffer, {{"rows", &rows}});
+  check_reach(handle.buffer->group, {{"rows", &rows}});
 }
 
 }  // namespace braid::runtime

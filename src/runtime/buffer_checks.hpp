@@ -16,7 +16,6 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
 
 // The region of the handle's slot, of a buffer that has them.
 std::uint16_t* combine_region(const detail::HandleState& handle);
-void check_workers(const char* phase, int workers, const protocol::Budget& budget);
 
 // rows_of_one_round: the rows of one combine_send.
 void check_round_rows(const detail::HandleState& handle, const Tensor& rows);

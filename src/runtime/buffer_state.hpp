@@ -2,10 +2,8 @@
 #pragma once
 
 #include <array>
-#include <atomic>
-#include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -14,28 +12,21 @@
 #include "layout/map.hpp"
 #include "machine/order.hpp"
 #include "protocol/engine.hpp"
+#include "runtime/buffer_core.hpp"
+#include "runtime/handle_slots.hpp"
 
 namespace braid::detail {
 
 // Where the phases of a handle slot's newest operations stand.
 using SlotOrders = std::array<Order, 4>;
 
-struct HandleSlot {
-  bool taken = false;
-  SlotOrders orders;
-};
-
-struct BufferState final : protocol::EngineOwner {
+struct BufferState final : BufferCore {
   // Collective.
   BufferState(Group& its_group, const BufferOptions& its_options, const layout::BufferShape& shape);
-  // Made by std::make_shared; then the streams and the group can ask for its failures.
-  void watch();
 
-  Group group;
   BufferOptions options;
   layout::BufferMap map;
   layout::LocalMap local_map;
-  std::unique_ptr<protocol::Engine> engine;
 
   struct Sent {
     std::uint64_t number = 0;  // of the operations sent so far: at most D after the oldest
@@ -47,21 +38,12 @@ struct BufferState final : protocol::EngineOwner {
   std::uint64_t num_sent = 0;     // those whose first send was enqueued
   std::vector<Sent> outstanding;  // sent and not yet received, oldest first
 
-  // Handles end on any thread.
-  std::mutex slots_mutex;
-  std::vector<HandleSlot> slots;
+  HandleSlots<SlotOrders> slots;
 
-  // Reserves a slot; `after` is what the slot's earlier operations have to end before.
-  int take_slot(SlotOrders& after);
-  void free_slot(int slot, const SlotOrders& orders);
   void note_sent(const std::string& name);
   void note_received(const std::string& name);
   // 0 becomes the buffer's default.
   void choose_workers(int& send, int& receive) const;
-  void throw_failure() override;
-  void throw_bad_input() override;
-  void throw_if_failed() override;
-  void fail(std::exception_ptr failure) override;
 };
 
 // How far the rounds of a phase have come, and where their next one is ordered after.
@@ -75,7 +57,7 @@ struct PhaseProgress {
 // ahead does not depend on how fast they run.
 struct HandleState : std::enable_shared_from_this<HandleState> {
   explicit HandleState(std::shared_ptr<BufferState> its_buffer)
-      : buffer(std::move(its_buffer)), slot(buffer->take_slot(earlier)) {
+      : buffer(std::move(its_buffer)), slot(buffer->slots.take(earlier)) {
     // What this handle adds to them is behind them; what it does not, whoever comes next still
     // waits for.
     dispatch_sends.order = earlier[0];
@@ -118,7 +100,7 @@ struct HandleOwner {
   explicit HandleOwner(std::shared_ptr<HandleState> its_state) : state(std::move(its_state)) {}
   HandleOwner(const HandleOwner&) = delete;
   HandleOwner& operator=(const HandleOwner&) = delete;
-  ~HandleOwner() { state->buffer->free_slot(state->slot, state->orders()); }
+  ~HandleOwner() { state->buffer->slots.free(state->slot, state->orders()); }
 
   std::shared_ptr<HandleState> state;
 };

@@ -7,9 +7,9 @@
 #include "backend/cpu/engine.hpp"
 #include "base/check.hpp"
 #include "base/together.hpp"
-#include "runtime/buffer_checks.hpp"
-#include "runtime/buffer_state.hpp"
+#include "runtime/buffer_core.hpp"
 #include "runtime/group_backend.hpp"
+#include "runtime/tensor_checks.hpp"
 #if defined(BRAID_HAS_CUDA)
 #include "backend/cuda/device.hpp"
 #include "backend/cuda/engine.hpp"
@@ -30,15 +30,21 @@ void take_part(GroupBackend& group, const std::function<void()>& part) {
            });
 }
 
-std::unique_ptr<protocol::Engine> make_cpu_engine(BufferState& buffer) {
-  Group& group = buffer.group;
+std::unique_ptr<protocol::Engine> make_cpu_engine(const EngineRequest& request) {
+  Group& group = request.buffer.group;
   GroupBackend& backend = group.backend();
-  cpu::EngineSetup setup{
-      group.rank(),       buffer.map,
-      buffer.local_map,   backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes)),
-      group.timeout_ms(), [peers = group] { return peers.backend().dead_peers(); }};
+  cpu::EngineSetup setup;
+  setup.rank = group.rank();
+  setup.control = request.control;
+  setup.local_bytes = request.local_bytes;
+  setup.active_at = request.active_at;
+  setup.host_bytes = request.host_bytes;
+  setup.memory = backend.allocate(static_cast<std::size_t>(request.symmetric_bytes));
+  setup.timeout_ms = group.timeout_ms();
+  setup.dead_peers = [peers = group] { return peers.backend().dead_peers(); };
   std::unique_ptr<protocol::Engine> engine;
-  take_part(backend, [&] { engine = std::make_unique<cpu::CpuEngine>(std::move(setup), buffer); });
+  take_part(backend,
+            [&] { engine = std::make_unique<cpu::CpuEngine>(std::move(setup), request.buffer); });
   return engine;
 }
 
@@ -61,28 +67,30 @@ void check_cuda(const Topology& topology, const GroupOptions& options, int num_n
           options.devices.size(), num_named);
 }
 
-std::unique_ptr<protocol::Engine> make_cuda_engine(BufferState& buffer) {
-  Group& group = buffer.group;
+std::unique_ptr<protocol::Engine> make_cuda_engine(const EngineRequest& request) {
+  Group& group = request.buffer.group;
   GroupBackend& backend = group.backend();
   const auto places = backend.all_gather(backend.device().place(), "Buffer");
   const auto sharing = std::count(places.begin(), places.end(), backend.device().place());
   cuda::EngineSetup setup;
   setup.rank = group.rank();
-  setup.map = buffer.map;
-  setup.local_map = buffer.local_map;
+  setup.control = request.control;
+  setup.local_bytes = request.local_bytes;
+  setup.active_at = request.active_at;
   setup.timeout_ms = group.timeout_ms();
   setup.ranks_on_device = static_cast<int>(sharing);
   setup.device = std::static_pointer_cast<cuda::CudaDevice>(backend.shared_device());
   take_part(backend, [&] {
     const protocol::Budget budget = cuda::budget_of(setup);
-    runtime::check_workers("send", buffer.options.send_workers, budget);
-    runtime::check_workers("receive", buffer.options.receive_workers, budget);
+    for (const auto& [name, workers] : request.workers) {
+      runtime::check_workers(name, workers, budget);
+    }
   });
-  setup.memory = backend.allocate(static_cast<std::size_t>(buffer.map.total_bytes));
+  setup.memory = backend.allocate(static_cast<std::size_t>(request.symmetric_bytes));
   setup.dead_peers = [peers = group] { return peers.backend().dead_peers(); };
   std::unique_ptr<protocol::Engine> engine;
   take_part(backend,
-            [&] { engine = std::make_unique<cuda::CudaEngine>(std::move(setup), buffer); });
+            [&] { engine = std::make_unique<cuda::CudaEngine>(std::move(setup), request.buffer); });
   return engine;
 }
 
@@ -176,11 +184,11 @@ SymmetricMemory allocate_between_processes([[maybe_unused]] GroupBackend& group,
 #endif
 }
 
-std::unique_ptr<protocol::Engine> make_engine(BufferState& buffer) {
+std::unique_ptr<protocol::Engine> make_engine(const EngineRequest& request) {
 #if defined(BRAID_HAS_CUDA)
-  if (buffer.group.backend_kind() == Backend::kCuda) return make_cuda_engine(buffer);
+  if (request.buffer.group.backend_kind() == Backend::kCuda) return make_cuda_engine(request);
 #endif
-  return make_cpu_engine(buffer);
+  return make_cpu_engine(request);
 }
 
 }  // namespace detail

@@ -12,7 +12,7 @@
 namespace braid::detail {
 
 class GroupBackend;
-struct BufferState;
+struct EngineRequest;
 
 using Devices = std::vector<std::shared_ptr<DeviceBackend>>;
 
@@ -25,7 +25,7 @@ std::shared_ptr<DeviceBackend> open_device(const Topology& topology, const Group
 // Collective: a block in the memory of each rank's device, for ranks that are processes.
 SymmetricMemory allocate_between_processes(GroupBackend& group, std::size_t bytes);
 
-// Collective. Of the buffer only group, options and maps are there yet.
-std::unique_ptr<protocol::Engine> make_engine(BufferState& buffer);
+// Collective. The buffer's engine is not there yet.
+std::unique_ptr<protocol::Engine> make_engine(const EngineRequest& request);
 
 }  // namespace braid::detail

@@ -37,21 +37,33 @@ void check_size(layout::BufferShape shape) {
 
 }  // namespace
 
+void check_widths(const Widths& widths, int num_ranks) {
+  check_local_experts(widths.num_experts, num_ranks);
+  require(widths.max_tokens >= 1, "max_tokens is {}, but must be at least 1", widths.max_tokens);
+  const int multiple = codec::hidden_multiple(widths.widest_dispatch);
+  require(widths.hidden >= multiple && widths.hidden % multiple == 0,
+          "hidden is {}, but must be a positive multiple of {} for {}", widths.hidden, multiple,
+          to_string(widths.widest_dispatch));
+  require(widths.hidden <= kMostHidden, "hidden is {}, but must be at most {}", widths.hidden,
+          kMostHidden);
+  require(
+      widths.top_k >= 1 && widths.top_k <= layout::kMaxTopK && widths.top_k <= widths.num_experts,
+      "top_k is {}, but must be 1 to {} and at most the {} experts", widths.top_k, layout::kMaxTopK,
+      widths.num_experts);
+  require(std::int64_t{widths.num_experts} * widths.max_tokens <= kMost32 &&
+              std::int64_t{widths.max_tokens} * widths.top_k <= kMost31 &&
+              std::int64_t{num_ranks} * widths.max_tokens <= kMost31 &&
+              widths.num_experts / num_ranks < 1 << 25,
+          "{} experts of {} tokens each have more rows than 32 bits count", widths.num_experts,
+          widths.max_tokens);
+}
+
 layout::BufferShape checked_shape(const Topology& topology, const BufferOptions& options) {
   validate(topology);
-  check_local_experts(options.num_experts, topology.num_ranks);
+  check_widths({options.num_experts, options.max_tokens, options.hidden, options.top_k,
+                options.widest_dispatch},
+               topology.num_ranks);
   const int num_local = options.num_experts / topology.num_ranks;
-  require(options.max_tokens >= 1, "max_tokens is {}, but must be at least 1", options.max_tokens);
-  const int multiple = codec::hidden_multiple(options.widest_dispatch);
-  require(options.hidden >= multiple && options.hidden % multiple == 0,
-          "hidden is {}, but must be a positive multiple of {} for {}", options.hidden, multiple,
-          to_string(options.widest_dispatch));
-  require(options.hidden <= kMostHidden, "hidden is {}, but must be at most {}", options.hidden,
-          kMostHidden);
-  require(options.top_k >= 1 && options.top_k <= layout::kMaxTopK &&
-              options.top_k <= options.num_experts,
-          "top_k is {}, but must be 1 to {} and at most the {} experts", options.top_k,
-          layout::kMaxTopK, options.num_experts);
   require(options.few_tokens >= 0, "few_tokens is {}, but must be at least 0", options.few_tokens);
   require(options.depth >= 1, "depth is {}, but must be at least 1", options.depth);
   require(options.max_rounds >= 1 && options.max_rounds <= num_local,
@@ -63,12 +75,6 @@ layout::BufferShape checked_shape(const Topology& topology, const BufferOptions&
     require(workers >= 0, "{} is {}, but must be at least 1, or 0 for the backend's default", name,
             workers);
   }
-  require(std::int64_t{options.num_experts} * options.max_tokens <= kMost32 &&
-              std::int64_t{options.max_tokens} * options.top_k <= kMost31 &&
-              std::int64_t{topology.num_ranks} * options.max_tokens <= kMost31 &&
-              num_local < 1 << 25,
-          "{} experts of {} tokens each have more rows than 32 bits count", options.num_experts,
-          options.max_tokens);
   layout::BufferShape shape;
   shape.num_ranks = topology.num_ranks;
   shape.num_experts = options.num_experts;

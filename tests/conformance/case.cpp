@@ -136,6 +136,11 @@ std::vector<Case> cases_of_this_build() {
 }
 
 RankInput input_of(const Topology& topology, Routing routing, int rank, std::uint64_t seed) {
+  return input_of({topology, routing, seed, kMaxTokens}, rank);
+}
+
+RankInput input_of(const InputSpec& spec, int rank) {
+  const auto& [topology, routing, seed, max_tokens] = spec;
   std::mt19937_64 random(seed * 1000003 + static_cast<std::uint64_t>(rank) * 7919 +
                          static_cast<std::uint64_t>(routing));
   const auto below = [&random](int end) {
@@ -143,8 +148,8 @@ RankInput input_of(const Topology& topology, Routing routing, int rank, std::uin
   };
   const int num_experts = topology.num_ranks * kLocalExperts;
   RankInput input;
-  input.num_tokens = below(kMaxTokens + 1);
-  if (routing == Routing::kFull || routing == Routing::kOneExpert) input.num_tokens = kMaxTokens;
+  input.num_tokens = below(max_tokens + 1);
+  if (routing == Routing::kFull || routing == Routing::kOneExpert) input.num_tokens = max_tokens;
   if (routing == Routing::kEmptyRanks && rank % 2 == 1) input.num_tokens = 0;
   if (routing == Routing::kOneToken) {
     input.num_tokens = rank == static_cast<int>(seed) % topology.num_ranks ? 1 : 0;

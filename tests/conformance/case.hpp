@@ -59,6 +59,15 @@ struct RankInput {
 };
 RankInput input_of(const Topology& topology, Routing routing, int rank, std::uint64_t seed);
 
+// The same with another number of tokens.
+struct InputSpec {
+  Topology topology;
+  Routing routing = Routing::kRandom;
+  std::uint64_t seed = 0;
+  int max_tokens = kMaxTokens;
+};
+RankInput input_of(const InputSpec& spec, int rank);
+
 // The buffer that takes every case.
 BufferOptions buffer_options(const Topology& topology);
 

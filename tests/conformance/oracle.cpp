@@ -10,10 +10,6 @@
 namespace braid::conformance {
 namespace {
 
-float factor_of(int expert, int channel) {
-  return 0.5F + static_cast<float>((expert * 37 + channel) % 64) / 32.0F;
-}
-
 const codec::RowKernels& kernels() { return *codec::available_row_kernels().front(); }
 
 // A combine row after its trip.
@@ -43,6 +39,10 @@ std::vector<float> widened(const std::vector<std::uint16_t>& row) {
 }
 
 }  // namespace
+
+float factor_of(int expert, int channel) {
+  return 0.5F + static_cast<float>((expert * 37 + channel) % 64) / 32.0F;
+}
 
 std::vector<ExpectedRow> rows_of(const std::vector<RankInput>& inputs, int expert) {
   std::vector<ExpectedRow> rows;

@@ -23,6 +23,9 @@ struct EncodedRow {
 };
 EncodedRow encoded(DispatchFormat format, const RankInput& input, int token);
 
+// What an expert multiplies a channel by.
+float factor_of(int expert, int channel);
+
 // The stand-in for an expert: what a row that arrived becomes. Different for each expert and
 // channel, so that a swapped expert or a shifted row shows.
 std::vector<std::uint16_t> expert_output(DispatchFormat format, const EncodedRow& row, int expert);

@@ -18,6 +18,7 @@ using protocol::DispatchArgs;
 using protocol::Launch;
 
 LocalBlock::LocalBlock(std::size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     fail(ErrorCode::kMissing, "can't allocate {} bytes for a buffer's tables: {}", bytes,
@@ -26,16 +27,19 @@ LocalBlock::LocalBlock(std::size_t bytes) : bytes_(bytes) {
   data_ = static_cast<std::byte*>(memory);
 }
 
-LocalBlock::~LocalBlock() { munmap(data_, bytes_); }
+LocalBlock::~LocalBlock() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
 
 CpuEngine::CpuEngine(EngineSetup setup, protocol::EngineOwner& owner)
-    : local_(static_cast<std::size_t>(setup.local_map.total_bytes)),
-      context_(setup.rank, setup.map, std::move(setup.memory), setup.timeout_ms,
+    : local_(static_cast<std::size_t>(setup.local_bytes)),
+      host_(static_cast<std::size_t>(setup.host_bytes)),
+      context_(setup.rank, setup.control, std::move(setup.memory), setup.timeout_ms,
                std::move(setup.dead_peers)),
       owner_(owner),
       budget_{1, std::numeric_limits<int>::max(), "what an int holds"} {
-  auto* active = reinterpret_cast<std::uint32_t*>(local_.data() + setup.local_map.active.offset);
-  std::fill_n(active, setup.map.shape.num_ranks, 1U);
+  auto* active = reinterpret_cast<std::uint32_t*>(local_.data() + setup.active_at);
+  std::fill_n(active, setup.control.num_ranks, 1U);
 }
 
 // What it captures keeps handle, buffer and this engine alive until it has run.
@@ -78,6 +82,24 @@ Event CpuEngine::combine_send(const Launch& launch, const CombineArgs& args, int
 Event CpuEngine::combine_receive(const Launch& launch, const CombineArgs& args) {
   return enqueue(launch, [args](RankContext& context, int worker, int workers) {
     run_combine_receive(context, args, worker, workers);
+  });
+}
+
+Event CpuEngine::layout(const Launch& launch, const protocol::LayoutArgs& args) {
+  return enqueue(launch, [args](RankContext& context, int worker, int workers) {
+    run_layout(context, args, worker, workers);
+  });
+}
+
+Event CpuEngine::dispatch(const Launch& launch, const protocol::RowsDispatchArgs& args) {
+  return enqueue(launch, [args](RankContext& context, int worker, int workers) {
+    run_dispatch_rows(context, args, worker, workers);
+  });
+}
+
+Event CpuEngine::combine(const Launch& launch, const protocol::RowsCombineArgs& args) {
+  return enqueue(launch, [args](RankContext& context, int worker, int workers) {
+    run_combine_rows(context, args, worker, workers);
   });
 }
 

@@ -28,18 +28,22 @@ class LocalBlock {
 
 struct EngineSetup {
   int rank = 0;
-  layout::BufferMap map;
-  layout::LocalMap local_map;
+  layout::ControlMap control;
+  std::int64_t local_bytes = 0;
+  std::int64_t active_at = 0;   // in the local block: [R] u32
+  std::int64_t host_bytes = 0;  // of Engine::host_block(), where it is needed
   SymmetricMemory memory;
   std::int64_t timeout_ms = 0;
   std::function<std::vector<int>()> dead_peers;
 };
 
-class CpuEngine final : public protocol::Engine {
+class CpuEngine final : public protocol::Engine, public protocol::Engine::HighThroughput {
  public:
   CpuEngine(EngineSetup setup, protocol::EngineOwner& owner);
 
   std::byte* local() const override { return local_.data(); }
+  std::byte* host_block() const override { return host_.data(); }
+  std::byte* symmetric() const override { return context_.local(); }
   const protocol::Budget& budget() const override { return budget_; }
   Event dispatch_send(const protocol::Launch& launch, const protocol::DispatchArgs& args,
                       int round) override;
@@ -48,6 +52,10 @@ class CpuEngine final : public protocol::Engine {
   Event combine_send(const protocol::Launch& launch, const protocol::CombineArgs& args,
                      int round) override;
   Event combine_receive(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
+  protocol::Engine::HighThroughput* high_throughput() override { return this; }
+  Event layout(const protocol::Launch& launch, const protocol::LayoutArgs& args) override;
+  Event dispatch(const protocol::Launch& launch, const protocol::RowsDispatchArgs& args) override;
+  Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;
@@ -56,7 +64,7 @@ class CpuEngine final : public protocol::Engine {
   template <class Role>
   Event enqueue(const protocol::Launch& launch, Role role);
 
-  LocalBlock local_;
+  LocalBlock local_, host_;
   RankContext context_;
   protocol::EngineOwner& owner_;
   protocol::Budget budget_;

@@ -62,6 +62,10 @@ class CpuMachine {
   std::byte* scratch() const { return memory_->scratch.data(); }
   static void scratch_add(std::uint32_t* counter, std::uint32_t amount) { *counter += amount; }
 
+  static void count(std::uint32_t* counter, std::uint32_t amount) {
+    std::atomic_ref<std::uint32_t>(*counter).fetch_add(amount, std::memory_order_relaxed);
+  }
+
   // Acquire and release: the last worker has seen all that the others did, and may release it on.
   bool last_worker(std::uint32_t* counter) const {
     const std::atomic_ref<std::uint32_t> done(*counter);
@@ -114,6 +118,10 @@ class CpuMachine {
     count_bytes(rank, sizeof(Word));
   }
 
+  static void publish(Word* word, Word value) {
+    std::atomic_ref<Word>(*word).store(value, std::memory_order_release);
+  }
+
   static constexpr void fetch(DispatchFormat, const std::uint16_t*, int) {}
   static machine::Staged stage(const std::byte* source, std::int64_t bytes) {
     return {source, bytes};
@@ -129,6 +137,16 @@ class CpuMachine {
                 static_cast<std::size_t>(shape.payload_bytes() - scales_end));
     return {staging, shape.payload_bytes()};
   }
+  machine::Staged stage_encoded_row(DispatchFormat format, const std::uint16_t* x, int hidden) {
+    return stage_encoded(format, x, hidden, 1);
+  }
+  template <class Fill>
+  machine::Staged stage_filled(std::int64_t bytes, Fill&& fill) {
+    std::byte* staging = staging_of(static_cast<std::size_t>(bytes));
+    fill(staging);
+    return {staging, bytes};
+  }
+  static constexpr void settle() {}
   machine::Staged stage_row(CombineFormat format, const std::uint16_t* x, int hidden) {
     const auto* given = reinterpret_cast<const std::byte*>(x);
     const std::int64_t most = codec::combine_row_max_bytes(format, hidden);
@@ -178,6 +196,7 @@ class CpuMachine {
     }
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
   }
+  void sum_rows(const machine::SumRequest& request, std::byte* out) { weighted_sum(request, out); }
 
  protected:
   std::byte* peer_block(int rank) const { return context_.peer(rank); }

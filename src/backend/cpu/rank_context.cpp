@@ -25,10 +25,10 @@ Word load_acquire(const Word* flag) {
 
 }  // namespace
 
-RankContext::RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
+RankContext::RankContext(int rank, const layout::ControlMap& control, SymmetricMemory memory,
                          std::int64_t timeout_ms, std::function<std::vector<int>()> dead_peers)
     : rank_(rank),
-      map_(map),
+      control_(control),
       memory_(std::move(memory)),
       timeout_ms_(timeout_ms),
       dead_peers_(std::move(dead_peers)) {
@@ -102,8 +102,8 @@ void RankContext::report(const Failure& failure) {
   record.epoch = failure.expected_epoch;
   record.peer_ended = failure.peer_ended ? 1 : 0;
   const auto raised = static_cast<Word>(rank_) + 1;
-  const auto offset = static_cast<std::uint64_t>(map_.abort_record(rank_));
-  for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
+  const auto offset = static_cast<std::uint64_t>(control_.abort_record(rank_));
+  for (int peer = 0; peer < control_.num_ranks; ++peer) {
     if (peer == rank_) continue;
     if (std::byte* block = this->peer(peer); block != nullptr) {
       auto* line = reinterpret_cast<layout::AbortRecord*>(block + offset);
@@ -138,8 +138,8 @@ bool RankContext::has_ended(int peer) const {
 }
 
 bool RankContext::heard_of_failure() {
-  for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
-    auto* line = reinterpret_cast<layout::AbortRecord*>(local() + map_.abort_record(peer));
+  for (int peer = 0; peer < control_.num_ranks; ++peer) {
+    auto* line = reinterpret_cast<layout::AbortRecord*>(local() + control_.abort_record(peer));
     const std::atomic_ref<Word> flag(line->raised);
     if (flag.load(std::memory_order_acquire) == 0) continue;
     fail({{static_cast<machine::Operation>(line->operation), line->round, line->culprit},

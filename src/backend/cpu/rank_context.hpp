@@ -39,11 +39,10 @@ struct WorkerMemory {
 class RankContext {
  public:
   // dead_peers: the ranks that are known to have ended, or empty where nobody knows.
-  RankContext(int rank, const layout::BufferMap& map, SymmetricMemory memory,
+  RankContext(int rank, const layout::ControlMap& control, SymmetricMemory memory,
               std::int64_t timeout_ms, std::function<std::vector<int>()> dead_peers = {});
 
   int rank() const { return rank_; }
-  const layout::BufferMap& map() const { return map_; }
   std::byte* local() const { return memory_.local; }
   std::byte* peer(int rank) const { return memory_.peers[static_cast<std::size_t>(rank)]; }
   Transport& transport() const { return *memory_.transport; }
@@ -81,7 +80,7 @@ class RankContext {
   bool has_ended(int peer) const;
 
   int rank_;
-  layout::BufferMap map_;
+  layout::ControlMap control_;
   SymmetricMemory memory_;
   std::int64_t timeout_ms_;
   std::function<std::vector<int>()> dead_peers_;

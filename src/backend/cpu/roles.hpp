@@ -16,4 +16,11 @@ void run_combine_send(RankContext& context, const protocol::CombineArgs& args, i
 void run_combine_receive(RankContext& context, const protocol::CombineArgs& args, int worker,
                          int num_workers);
 
+void run_layout(RankContext& context, const protocol::LayoutArgs& args, int worker,
+                int num_workers);
+void run_dispatch_rows(RankContext& context, const protocol::RowsDispatchArgs& args, int worker,
+                       int num_workers);
+void run_combine_rows(RankContext& context, const protocol::RowsCombineArgs& args, int worker,
+                      int num_workers);
+
 }  // namespace braid::cpu

@@ -43,10 +43,9 @@ CudaEngine::CudaEngine(EngineSetup setup, protocol::EngineOwner& owner)
     const DeviceGuard guard(device.index());
     load_kernels();
   }
-  local_ = device.allocate(static_cast<std::size_t>(setup_.local_map.total_bytes));
+  local_ = device.allocate(static_cast<std::size_t>(setup_.local_bytes));
   const std::vector<std::uint32_t> active(setup_.memory.peers.size(), 1);
-  device.copy_in(local() + setup_.local_map.active.offset, active.data(),
-                 active.size() * sizeof(active[0]));
+  device.copy_in(local() + setup_.active_at, active.data(), active.size() * sizeof(active[0]));
   const auto& peers = setup_.memory.peers;
   peers_ = device.allocate(peers.size() * sizeof(peers[0]));
   device.copy_in(peers_.get(), peers.data(), peers.size() * sizeof(peers[0]));
@@ -136,7 +135,7 @@ void CudaEngine::tell_peers() const {
   const auto* bytes = reinterpret_cast<const std::byte*>(&record);
   for (std::size_t peer = 0; peer < setup_.memory.peers.size(); ++peer) {
     if (static_cast<int>(peer) == setup_.rank) continue;
-    std::byte* line = setup_.memory.peers[peer] + setup_.map.abort_record(setup_.rank);
+    std::byte* line = setup_.memory.peers[peer] + setup_.control.abort_record(setup_.rank);
     try {
       setup_.device->copy_in(line + kFlag, bytes + kFlag, sizeof(record) - kFlag);
       setup_.device->copy_in(line, bytes, kFlag);
@@ -242,10 +241,10 @@ protocol::Failure CudaEngine::read_failure() const {
   const std::vector<int> dead = setup_.dead_peers ? setup_.dead_peers() : std::vector<int>{};
   failure.peer_ended = std::find(dead.begin(), dead.end(), record.tag.peer) != dead.end();
   if (record.seen != 0) return failure;
-  for (int peer = 0; peer < setup_.map.shape.num_ranks; ++peer) {
+  for (int peer = 0; peer < setup_.control.num_ranks; ++peer) {
     layout::AbortRecord line;
     try {
-      setup_.device->copy_out(&line, setup_.memory.local + setup_.map.abort_record(peer),
+      setup_.device->copy_out(&line, setup_.memory.local + setup_.control.abort_record(peer),
                               sizeof(line));
     } catch (const Error&) {
       return failure;  // the device is lost: what the record says is all there is

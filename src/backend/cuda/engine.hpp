@@ -20,8 +20,9 @@ namespace braid::cuda {
 
 struct EngineSetup {
   int rank = 0;
-  layout::BufferMap map;
-  layout::LocalMap local_map;
+  layout::ControlMap control;
+  std::int64_t local_bytes = 0;
+  std::int64_t active_at = 0;  // in the local block: [R] u32
   SymmetricMemory memory;
   std::int64_t timeout_ms = 0;
   std::function<std::vector<int>()> dead_peers;

@@ -62,6 +62,9 @@ class CudaMachine {
   __device__ void scratch_add(std::uint32_t* counter, std::uint32_t amount) const {
     ptx::red_add_relaxed_cta_shared_u32(counter, amount);
   }
+  __device__ static void count(std::uint32_t* counter, std::uint32_t amount) {
+    ptx::red_add_relaxed_gpu_u32(counter, amount);
+  }
   __device__ bool last_worker(std::uint32_t* counter) const {
     bool last = false;
     if (lane() == 0) {
@@ -106,6 +109,8 @@ class CudaMachine {
   // Never called: see reachable().
   __device__ static void signal(int, std::uint64_t, std::int64_t, Word) {}
 
+  __device__ static void publish(Word* word, Word value) { ptx::st_release_sys_u64(word, value); }
+
   // FP8 rows wait in shared memory to be encoded; BF16 rows are only brought nearer.
   __device__ void fetch(DispatchFormat format, const std::uint16_t* row, int hidden) {
     const auto bytes = static_cast<std::uint32_t>(2 * hidden);
@@ -134,6 +139,26 @@ class CudaMachine {
     ptx::fence_proxy_async_shared_cta();
     __syncwarp();
     return {warp_row(), bytes};
+  }
+  __device__ machine::Staged stage_encoded_row(DispatchFormat format, const std::uint16_t* x,
+                                               int hidden) {
+    const layout::MessageShape shape = layout::MessageShape::of(format, hidden);
+    if (format == DispatchFormat::kBf16) return stage(given(x), shape.payload_bytes());
+    return stage_filled(shape.payload_bytes(), [&](std::byte* row) {
+      encode_fp8(format, x, hidden, {lane(), kWarpLanes}, row, row + shape.scales_at,
+                 row + shape.header_at);
+    });
+  }
+  template <class Fill>
+  __device__ machine::Staged stage_filled(std::int64_t bytes, Fill&& fill) {
+    fill(warp_row());
+    ptx::fence_proxy_async_shared_cta();
+    __syncwarp();
+    return {warp_row(), bytes};
+  }
+  __device__ void settle() const {
+    ptx::bulk_wait_group_read_0();
+    __syncwarp();
   }
   __device__ machine::Staged stage_encoded(DispatchFormat format, const std::uint16_t* x,
                                            int hidden, int num_encoders) {
@@ -207,6 +232,9 @@ class CudaMachine {
     } else {
       sum_logfmt(request, team(), row);
     }
+  }
+  __device__ void sum_rows(const machine::SumRequest& request, std::byte* out) const {
+    sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
   }
 
  private:

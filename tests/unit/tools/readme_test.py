@@ -15,7 +15,7 @@ class Readme(unittest.TestCase):
             for path in sorted((ROOT / "examples").glob("*.cpp"))
         ]
         blocks = re.findall(r"```cpp\n(.*?)```", readme, flags=re.S)
-        self.assertEqual(len(blocks), 3)
+        self.assertEqual(len(blocks), 4)
         for block in blocks:
             lines = [line.strip() for line in block.splitlines()]
             self.assertTrue(any(self.stands_in(lines, example) for example in examples), block)

@@ -1,0 +1,354 @@
+// The layout of a routing, written once for every machine: where each token's rows go, and where
+// each received row comes from.
+//
+// Every rank sends its top-k table to every other in chunks of 64 tokens, each with the number of
+// its tokens that go to each rank. A row's place at a rank is then the sum of the tokens that go
+// there of earlier ranks, of earlier chunks, and of earlier tokens of its chunk: no atomic and no
+// second exchange, and the same places every time.
+#pragma once
+
+#include "layout/scratch.hpp"
+#include "protocol/throughput.hpp"
+
+namespace braid::protocol {
+
+namespace detail {
+
+using layout::ChunkShape;
+using layout::kChunkTokens;
+
+// Of the worker, but for next and masks, which are the warp's.
+struct LayoutTables {
+  std::uint32_t* first_own;   // [R]: where this rank's rows begin at each rank
+  std::uint32_t* from;        // [R]: rows from each source
+  std::uint32_t* row_starts;  // [R + 1]
+  std::uint32_t* tokens;      // [R]
+  std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
+  std::uint32_t* masks;  // [kChunkTokens][mask_words]
+  int mask_words;
+
+  template <Machine M>
+  BRAID_HD static LayoutTables of(M& m, int num_ranks) {
+    const auto at = layout::ThroughputLayoutScratch::of(num_ranks);
+    std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
+    const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
+    return {words(m.scratch() + at.first_own),
+            words(m.scratch() + at.from),
+            words(m.scratch() + at.row_starts),
+            words(m.scratch() + at.tokens),
+            words(own),
+            words(own + at.masks),
+            at.mask_words};
+  }
+  BRAID_HD bool goes_to(int token, int rank) const {
+    return (masks[token * mask_words + rank / 32] >> (rank % 32) & 1U) != 0;
+  }
+  // How many ranks before this one the token goes to.
+  BRAID_HD std::int32_t ranks_before(int token, int rank) const {
+    const std::uint32_t* mask = masks + token * mask_words;
+    int count = count_bits(mask[rank / 32] & ((1U << rank % 32) - 1));
+    for (int word = 0; word < rank / 32; ++word) count += count_bits(mask[word]);
+    return count;
+  }
+  BRAID_HD int num_ranks_of(int token) const {
+    int count = 0;
+    for (int word = 0; word < mask_words; ++word) {
+      count += count_bits(masks[token * mask_words + word]);
+    }
+    return count;
+  }
+};
+
+// Some tokens of a source.
+struct Chunk {
+  int source = 0;
+  int index = 0;
+  int num_tokens = 0;
+  const std::int32_t* experts = nullptr;  // [num_tokens][k]
+  const std::uint32_t* counts = nullptr;  // [R]
+};
+
+BRAID_HD inline int chunks_of(std::uint32_t num_tokens) {
+  return static_cast<int>(ceil_div(num_tokens, static_cast<std::uint32_t>(kChunkTokens)));
+}
+
+template <Machine M>
+BRAID_HD Chunk chunk_at(const M& m, const LayoutArgs& a, std::uint32_t epoch, int source,
+                        int index) {
+  const std::byte* at = m.local() + a.op.map.chunk(depth_of(a.op, epoch), source, index);
+  const auto shape = ChunkShape::of(a.topk.k, a.op.map.shape.num_ranks);
+  return {source, index, 0, reinterpret_cast<const std::int32_t*>(at),
+          reinterpret_cast<const std::uint32_t*>(at + shape.counts_at)};
+}
+
+// A token's experts in `mask`, as the ranks that they are of. Ranks that don't take part get none.
+BRAID_HD inline void ranks_of(const LayoutArgs& a, const std::int32_t* experts, std::uint32_t* mask,
+                              int mask_words) {
+  for (int word = 0; word < mask_words; ++word) mask[word] = 0;
+  const int num_local = a.experts.num_local();
+  for (int choice = 0; choice < a.topk.k; ++choice) {
+    if (experts[choice] < 0) continue;
+    const int rank = experts[choice] / num_local;
+    if (is_active(a.op, rank)) mask[rank / 32] |= 1U << rank % 32;
+  }
+}
+
+// Writes a chunk of this rank's table, and what it counts to. A warp's work.
+template <Machine M>
+BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, int index,
+                         std::byte* to) {
+  const int ranks = a.op.map.shape.num_ranks;
+  const int k = a.topk.k;
+  const int first = index * kChunkTokens;
+  const int num_tokens = min_of(a.topk.num_tokens - first, kChunkTokens);
+  auto* experts = reinterpret_cast<std::int32_t*>(to);
+  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(k, ranks).counts_at);
+  m.for_lanes(ranks, [&](int rank) { counts[rank] = 0; });
+  m.for_lanes(kChunkTokens * k, [&](int i) {
+    const int token = first + i / k;
+    const int choice = i % k;
+    if (token >= first + num_tokens) {
+      experts[i] = -1;
+      return;
+    }
+    experts[i] = a.topk.expert(token, choice);
+    if (experts[i] >= 0) return;
+    const std::int64_t value = a.topk.value(token, choice);
+    if (!a.topk.may_be(value)) m.report_bad_choice(token, choice, value);
+  });
+  m.sync_warp();
+  m.for_lanes(num_tokens, [&](int token) {
+    std::uint32_t* mask = tables.masks + token * tables.mask_words;
+    ranks_of(a, experts + token * k, mask, tables.mask_words);
+    for (int rank = 0; rank < ranks; ++rank) {
+      if (tables.goes_to(token, rank)) m.scratch_add(counts + rank, 1);
+    }
+  });
+  m.sync_warp();
+}
+
+// Tells every rank what this one's tokens are routed to.
+template <Machine M>
+BRAID_HD void send_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                          std::uint32_t epoch) {
+  const int ranks = a.op.map.shape.num_ranks;
+  const int depth = depth_of(a.op, epoch);
+  const layout::ThroughputMap& map = a.op.map;
+  if (m.worker() == 0) {
+    const Word word = layout::make_word(epoch, static_cast<std::uint32_t>(a.topk.num_tokens));
+    m.for_threads(ranks, [&](int peer) {
+      if (is_active(a.op, peer)) m.post(peer, map.announced_word(depth, m.rank()), word);
+    });
+  }
+  const int chunks = chunks_of(static_cast<std::uint32_t>(a.topk.num_tokens));
+  const auto share = WarpShare::of(m, 0, m.num_warps());
+  for (std::int64_t i = share.first; i < chunks; i += share.step) {
+    const int index = static_cast<int>(i);
+    const auto staged = m.stage_filled(ChunkShape::of(a.topk.k, ranks).bytes,
+                                       [&](std::byte* to) { fill_chunk(m, a, tables, index, to); });
+    m.for_lanes(ranks, [&](int peer) {
+      if (is_active(a.op, peer)) m.send(staged, peer, 0, map.chunk(depth, m.rank(), index));
+    });
+    m.drain();
+    m.for_lanes(ranks, [&](int peer) {
+      if (!is_active(a.op, peer)) return;
+      m.raise(peer, map.chunk_flag(depth, m.rank(), index), layout::make_word(epoch, 0));
+    });
+  }
+}
+
+// Waits for the whole routing, and adds up where each source's rows begin here and this rank's
+// rows begin elsewhere. False where a rank did not come; the worker's work.
+template <Machine M>
+BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                          std::uint32_t epoch) {
+  const int ranks = a.op.map.shape.num_ranks;
+  const int depth = depth_of(a.op, epoch);
+  m.for_threads(ranks, [&](int source) {
+    tables.first_own[source] = 0;
+    tables.from[source] = 0;
+    tables.tokens[source] = 0;
+    if (!is_active(a.op, source)) return;
+    const auto word = m.wait(flag_at(m.local(), a.op.map.announced_word(depth, source)), epoch,
+                             WaitTag{Operation::kLayout, 0, source}, nullptr);
+    if (word.reached) tables.tokens[source] = layout::value_of(word.seen);
+  });
+  m.sync_worker();
+  if (m.failed()) return false;
+  const int most = a.op.map.shape.num_chunks();
+  m.for_threads(ranks * most, [&](int i) {
+    const int source = i / most;
+    const int index = i - source * most;
+    if (index >= chunks_of(tables.tokens[source])) return;
+    const auto flag = m.wait(flag_at(m.local(), a.op.map.chunk_flag(depth, source, index)), epoch,
+                             WaitTag{Operation::kLayout, 0, source}, nullptr);
+    if (!flag.reached) return;
+    const Chunk chunk = chunk_at(m, a, epoch, source, index);
+    m.scratch_add(tables.from + source, chunk.counts[m.rank()]);
+    for (int rank = 0; rank < ranks && source < m.rank(); ++rank) {
+      m.scratch_add(tables.first_own + rank, chunk.counts[rank]);
+    }
+  });
+  m.sync_worker();
+  if (m.failed()) return false;
+  m.for_threads(ranks + 1, [&](int end) {
+    std::uint32_t rows = 0;
+    for (int source = 0; source < end; ++source) rows += tables.from[source];
+    tables.row_starts[end] = rows;
+    if (m.worker() > 0) return;
+    *in_local<std::uint32_t>(a.op, a.op.local_map.row_start(a.op.handle_slot, end)) = rows;
+  });
+  m.sync_worker();
+  return true;
+}
+
+// The places of a source's first row in this chunk; a warp keeps them from chunk to chunk.
+template <Machine M>
+BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                          std::uint32_t epoch, const Chunk& chunk) {
+  const int ranks = a.op.map.shape.num_ranks;
+  m.for_lanes(ranks + 1, [&](int i) {
+    if (i < ranks && chunk.source != m.rank()) return;
+    const int to = i < ranks ? i : m.rank();
+    std::uint32_t row = i < ranks ? tables.first_own[i] : tables.row_starts[chunk.source];
+    for (int earlier = 0; earlier < chunk.index; ++earlier) {
+      row += chunk_at(m, a, epoch, chunk.source, earlier).counts[to];
+    }
+    tables.next[i] = row;
+  });
+  m.sync_warp();
+}
+
+// Where this rank's tokens of a chunk go.
+template <Machine M>
+BRAID_HD void place_own(M& m, const LayoutArgs& a, const LayoutTables& tables, const Chunk& chunk) {
+  const int most = a.op.map.shape.most_ranks();
+  const int first = chunk.index * kChunkTokens;
+  m.for_lanes(a.op.map.shape.num_ranks, [&](int rank) {
+    std::uint32_t row = tables.next[rank];
+    for (int token = 0; token < chunk.num_tokens; ++token) {
+      if (!tables.goes_to(token, rank)) continue;
+      destinations_of(a.op, first + token)[tables.ranks_before(token, rank)] = {rank, row++};
+    }
+    tables.next[rank] = row;
+  });
+  m.for_lanes(chunk.num_tokens, [&](int token) {
+    for (int i = tables.num_ranks_of(token); i < most; ++i) {
+      destinations_of(a.op, first + token)[i] = {};
+    }
+  });
+}
+
+// A received row's choices as local experts, each counted once where it is named twice.
+template <Machine M>
+BRAID_HD void take_experts(M& m, const LayoutArgs& a, const std::int32_t* experts,
+                           std::uint32_t row) {
+  const int num_local = a.experts.num_local();
+  std::int32_t* locals = experts_of(a.op, row);
+  for (int choice = 0; choice < a.topk.k; ++choice) {
+    const int local = experts[choice] - m.rank() * num_local;
+    const bool is_local = experts[choice] >= 0 && local >= 0 && local < num_local;
+    locals[choice] = is_local ? local : -1;
+    bool is_first = is_local;
+    for (int other = 0; other < choice; ++other) {
+      is_first = is_first && experts[other] != experts[choice];
+    }
+    if (!is_first) continue;
+    m.count(in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, local)), 1);
+  }
+}
+
+// Where this rank's rows of a chunk come from. A warp's work, as is what it calls.
+template <Machine M>
+BRAID_HD void place_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                          const Chunk& chunk) {
+  const int k = a.topk.k;
+  const int ranks = a.op.map.shape.num_ranks;
+  const int most = a.op.map.shape.most_ranks();
+  m.for_lanes(chunk.num_tokens, [&](int token) {
+    ranks_of(a, chunk.experts + token * k, tables.masks + token * tables.mask_words,
+             tables.mask_words);
+  });
+  m.sync_warp();
+  if (chunk.source == m.rank()) place_own(m, a, tables, chunk);
+  const std::uint32_t first = tables.next[ranks];
+  m.for_lanes(chunk.num_tokens, [&](int token) {
+    if (!tables.goes_to(token, m.rank())) return;
+    std::uint32_t row = first;
+    for (int earlier = 0; earlier < token; ++earlier) {
+      row += tables.goes_to(earlier, m.rank()) ? 1U : 0U;
+    }
+    const int slot =
+        (chunk.index * kChunkTokens + token) * most + tables.ranks_before(token, m.rank());
+    origin_of(a.op, row) = {static_cast<std::uint32_t>(chunk.source),
+                            static_cast<std::uint32_t>(slot)};
+    take_experts(m, a, chunk.experts + token * k, row);
+  });
+  m.sync_warp();
+  if (m.lane() == 0) tables.next[ranks] = first + chunk.counts[m.rank()];
+  m.sync_warp();
+}
+
+// All sources' chunks, in order, a run of neighbors for each warp.
+template <Machine M>
+BRAID_HD void place_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                           std::uint32_t epoch) {
+  const int ranks = a.op.map.shape.num_ranks;
+  std::int64_t chunks = 0;
+  for (int source = 0; source < ranks; ++source) chunks += chunks_of(tables.tokens[source]);
+  const auto warps = WarpShare::of(m, 0, m.num_warps());
+  const Range share = share_of(chunks, warps.first, warps.step);
+  std::int64_t before = 0;  // of earlier sources
+  for (int source = 0; source < ranks && before < share.end; ++source) {
+    const std::int64_t count = chunks_of(tables.tokens[source]);
+    const std::int64_t begin = max_of(share.begin, before);
+    const std::int64_t end = min_of(share.end, before + count);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const int index = static_cast<int>(i - before);
+      Chunk chunk = chunk_at(m, a, epoch, source, index);
+      const int rest = static_cast<int>(tables.tokens[source]) - index * kChunkTokens;
+      chunk.num_tokens = min_of(rest, kChunkTokens);
+      if (i == begin) find_places(m, a, tables, epoch, chunk);
+      place_chunk(m, a, tables, chunk);
+    }
+    before += count;
+  }
+}
+
+// A warp of the last worker's: what the host waits for. The counters start over.
+template <Machine M>
+BRAID_HD void tell_host(M& m, const LayoutArgs& a) {
+  const auto at = layout::ReceivedMap::of(a.op.map.shape);
+  auto* sources = reinterpret_cast<std::uint32_t*>(a.record + at.sources_at);
+  auto* experts = reinterpret_cast<std::uint32_t*>(a.record + at.experts_at);
+  const std::uint32_t* starts = row_starts(a.op);
+  m.for_lanes(a.op.map.shape.num_ranks,
+              [&](int source) { sources[source] = starts[source + 1] - starts[source]; });
+  m.for_lanes(a.op.map.shape.num_local(), [&](int local) {
+    auto& count =
+        *in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, local));
+    experts[local] = count;
+    count = 0;
+  });
+  m.sync_warp();
+  if (m.lane() == 0) m.publish(reinterpret_cast<Word*>(a.record), a.number);
+}
+
+}  // namespace detail
+
+// All workers of all ranks run it at the same time; collective over the worker.
+template <Machine M>
+BRAID_HD void layout_routing(M& m, const LayoutArgs& a) {
+  const std::uint32_t epoch = state_of(a.op).epoch + 1;
+  const auto tables = detail::LayoutTables::of(m, a.op.map.shape.num_ranks);
+  if (detail::begin_operation(m, a.op, epoch, Operation::kLayout)) {
+    detail::send_chunks(m, a, tables, epoch);
+    if (detail::read_counts(m, a, tables, epoch)) detail::place_chunks(m, a, tables, epoch);
+  }
+  m.sync_worker();
+  if (m.warp() != 0 || !detail::is_last(m, a.op) || m.failed()) return;
+  detail::tell_host(m, a);
+  detail::end_operation(m, a.op, epoch);
+}
+
+}  // namespace braid::protocol

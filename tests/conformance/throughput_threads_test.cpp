@@ -1,0 +1,36 @@
+// The conformance suite of high throughput over ranks that are threads.
+#include <gtest/gtest.h>
+
+#include "conformance/throughput_suites.hpp"
+#include "support/ranks.hpp"
+
+namespace braid::conformance {
+namespace {
+
+class Throughput : public ::testing::TestWithParam<int> {
+ protected:
+  static void run(void (*part)(Group&)) {
+    const auto failures = testing::run_ranks({GetParam(), GetParam()}, {}, part);
+    for (std::size_t rank = 0; rank < failures.size(); ++rank) {
+      EXPECT_EQ(failures[rank], "") << "rank " << rank;
+    }
+  }
+};
+
+TEST_P(Throughput, EveryCaseIsBitEqualToTheOracle) { run(run_throughput_cases); }
+
+TEST_P(Throughput, HandlesTakeTurns) { run(run_throughput_handles_in_turn); }
+
+TEST_P(Throughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
+
+TEST_P(Throughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }
+
+TEST_P(Throughput, ChunksMayBeFullOrNot) { run(run_throughput_sizes); }
+
+INSTANTIATE_TEST_SUITE_P(Conformance, Throughput, ::testing::Values(1, 2, 3, 4, 8),
+                         [](const auto& instance) {
+                           return "ranks" + std::to_string(instance.param);
+                         });
+
+}  // namespace
+}  // namespace braid::conformance
