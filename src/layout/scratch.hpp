@@ -17,6 +17,8 @@ BRAID_HD constexpr std::int64_t after(std::int64_t at, std::int64_t bytes) {
 
 // Whose plans are kept: the token that is planned, the one that is sent, the one on its way.
 inline constexpr int kPlannedTokens = 3;
+// Rows of high throughput that a warp sends before it waits for their way and raises their flags.
+inline constexpr int kFlagBatch = 4;
 
 struct DispatchSendScratch {
   std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
@@ -112,16 +114,20 @@ struct ThroughputLayoutScratch {
   }
 };
 
-// One sum of high throughput, a warp's: pointers to its rows, biases first, and as many ones.
+// Combine of high throughput, a warp's: pointers to the rows of one sum, biases first, and as many
+// ones; where its last rows went.
 struct ThroughputSumScratch {
   std::int64_t ones = 0;
+  std::int64_t homes = 0;  // [kFlagBatch] RowOrigin
   std::int64_t warp_bytes = 0;
 
   BRAID_HD static constexpr ThroughputSumScratch of(int most_ranks) {
     ThroughputSumScratch scratch;
     const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
     scratch.ones = detail::after(0, 8 * most);
-    scratch.warp_bytes = detail::after(scratch.ones, 4 * most);
+    scratch.homes = detail::after(scratch.ones, 4 * most);
+    scratch.warp_bytes =
+        detail::after(scratch.homes, kFlagBatch * static_cast<std::int64_t>(sizeof(RowOrigin)));
     return scratch;
   }
 };

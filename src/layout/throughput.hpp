@@ -70,7 +70,8 @@ struct ChunkShape {
 // The symmetric block. Control, then for flags and data `depth` copies each.
 struct ThroughputMap {
   ThroughputShape shape;
-  Region control, received, announced, chunk_flags, chunks, arrived, returned, data;
+  ControlMap control;
+  Region received, announced, chunk_flags, chunks, arrived, returned, data;
   std::int64_t chunk_flags_stride = 0;  // one source's words, one a chunk
   std::int64_t chunk_stride = 0;
   // Within a depth's data: dispatch's rows, scales, weights; or combine's rows, weights.
@@ -91,7 +92,7 @@ struct ThroughputMap {
       at = round_up(at + bytes, kRegionAlignment);
       return region;
     };
-    map.control = place(ControlMap::bytes(ranks));
+    map.control = {place(ControlMap::bytes(ranks)), shape.num_ranks};
     map.received = place(depth * ranks * kFlagLine);
     map.announced = place(depth * ranks * kFlagLine);
     map.chunk_flags_stride = round_up(shape.num_chunks() * kWordBytes, kFlagLine);
@@ -111,7 +112,6 @@ struct ThroughputMap {
     return map;
   }
 
-  BRAID_HD constexpr ControlMap control_map() const { return {control, shape.num_ranks}; }
   BRAID_HD constexpr std::int64_t received_flag(int depth_idx, int source) const {
     return received.offset + (std::int64_t{depth_idx} * shape.num_ranks + source) * kFlagLine;
   }

@@ -165,7 +165,9 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   { m.stage_encoded(DispatchFormat::kBf16, row, 1, 1) } -> std::same_as<Staged>;
   { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
   m.send(staged, rank, id, n);      // all of it, to the rank's block at offset n
-  m.write(source, n, rank, id, n);  // from any memory, some words; bytes, rank, operation, offset
+  m.write(source, n, rank, id, n);  // from scratch; bytes, rank, operation, offset
+  // The same by a warp together, from any memory, at a reachable rank.
+  m.write_together(source, n, rank, n);
   m.copy(staged, n, n, bytes);      // staged bytes [from, from + n) to local memory
   m.drain();                        // this warp's sends and copies are where they go
   m.count_message(rank);            // for reports

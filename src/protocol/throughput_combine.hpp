@@ -10,67 +10,70 @@ namespace braid::protocol {
 
 namespace detail {
 
-// A warp's: the rows of one sum, and a weight of 1 for each.
+// A warp's: the rows of one sum, and a weight of 1 for each; where the rows go whose flags are still
+// to be raised.
 struct RowSumTables {
   const std::byte** rows;
   float* ones;
+  RowOrigin* homes;  // [kFlagBatch]
 
   template <Machine M>
   BRAID_HD static RowSumTables of(M& m, int most_ranks) {
     const auto at = layout::ThroughputSumScratch::of(most_ranks);
     std::byte* own = m.scratch() + m.warp() * at.warp_bytes;
-    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones)};
+    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones),
+            reinterpret_cast<RowOrigin*>(own + at.homes)};
   }
 };
 
 // A row and its weights into their slot at home. A warp's work.
 template <Machine M>
-BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch, std::int64_t row) {
+BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, const RowOrigin& home, int depth,
+                            std::int64_t row) {
   const layout::ThroughputMap& map = a.op.map;
-  const RowOrigin home = origin_of(a.op, row);
   const int rank = static_cast<int>(home.rank);
-  const int depth = depth_of(a.op, epoch);
   m.settle();
   const auto staged =
       m.stage_row(CombineFormat::kBf16, a.x + row * map.shape.hidden, map.shape.hidden);
-  if (m.lane() != 0) return;
-  m.send(staged, rank, 0, map.home_row(depth, home.slot));
-  if (a.weights != nullptr) {
-    m.write(reinterpret_cast<const std::byte*>(a.weights + row * a.k), std::int64_t{4} * a.k, rank,
-            0, map.home_weights(depth, home.slot));
+  if (m.lane() == 0) {
+    m.send(staged, rank, 0, map.home_row(depth, home.slot));
+    m.count_message(rank);
   }
-  m.count_message(rank);
+  if (a.weights == nullptr) return;
+  m.write_together(reinterpret_cast<const std::byte*>(a.weights + row * a.k),
+                   std::int64_t{4} * a.k, rank, map.home_weights(depth, home.slot));
 }
 
-// Rows that were sent and whose flags are not raised yet. A warp's.
-struct RowBatch {
-  std::uint32_t rows[kFlagBatch] = {};
-  int count = 0;
-};
-
+// Tells the homes of the rows that this warp has sent since the last time. A warp's work.
 template <Machine M>
-BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch, RowBatch& batch) {
+BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
+                             const RowOrigin* homes, int count) {
   m.drain();
-  for (int i = 0; i < batch.count && m.lane() == 0; ++i) {
-    const RowOrigin home = origin_of(a.op, batch.rows[i]);
-    m.raise(static_cast<int>(home.rank), a.op.map.returned_flag(depth_of(a.op, epoch), home.slot),
+  m.for_lanes(count, [&](int i) {
+    m.raise(static_cast<int>(homes[i].rank),
+            a.op.map.returned_flag(depth_of(a.op, epoch), homes[i].slot),
             layout::make_word(epoch, 0));
-  }
-  batch.count = 0;
+  });
+  m.sync_warp();
 }
 
 template <Machine M>
 BRAID_HD void send_rows_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
                              const WarpShare& share) {
-  RowBatch batch;
+  RowOrigin* homes = RowSumTables::of(m, a.op.map.shape.most_ranks()).homes;
+  int count = 0;
   for_rows(m, a.op, share, [&](int source, std::int64_t row) {
     if (source == m.rank()) return true;
-    send_row_home(m, a, epoch, row);
-    batch.rows[batch.count++] = static_cast<std::uint32_t>(row);
-    if (batch.count == kFlagBatch) raise_returned(m, a, epoch, batch);
+    const RowOrigin home = origin_of(a.op, row);
+    send_row_home(m, a, home, depth_of(a.op, epoch), row);
+    if (m.lane() == 0) homes[count] = home;
+    m.sync_warp();
+    if (++count < kFlagBatch) return true;
+    raise_returned(m, a, epoch, homes, count);
+    count = 0;
     return true;
   });
-  raise_returned(m, a, epoch, batch);
+  raise_returned(m, a, epoch, homes, count);
 }
 
 // Waits for the rows of a token that come from elsewhere. False where one does not.

@@ -46,23 +46,32 @@ BRAID_HD inline const float* scales_of(const RowsDispatchArgs& a, const Rows& ro
 // To the place of a row at its rank. A lane's work.
 template <Machine M>
 BRAID_HD void send_row_to(M& m, const RowsDispatchArgs& a, const Rows& rows,
-                          const machine::Staged& staged, std::int64_t token,
-                          const Destination& to) {
-  const layout::ThroughputMap& map = a.op.map;
+                          const machine::Staged& staged, const Destination& to) {
   m.count_message(to.rank);
   if (to.rank == m.rank() && !a.in_region) {
     m.copy(staged, 0, rows.data_bytes, a.out_x + to.row * rows.data_bytes);
-    return;
+  } else {
+    m.send({staged.data, rows.data_bytes}, to.rank, 0,
+           a.op.map.row(rows.depth, to.row, rows.data_bytes));
   }
-  m.send({staged.data, rows.data_bytes}, to.rank, 0, map.row(rows.depth, to.row, rows.data_bytes));
-  if (rows.scale_words > 0) {
-    m.write(reinterpret_cast<const std::byte*>(scales_of(a, rows, staged, token)),
-            4 * rows.scale_words, to.rank, 0, map.row_scales(rows.depth, to.row));
+}
+
+// What goes with a row. A warp's work.
+template <Machine M>
+BRAID_HD void send_words_to(M& m, const RowsDispatchArgs& a, const Rows& rows, const float* scales,
+                            std::int64_t token, const Destination& to) {
+  const layout::ThroughputMap& map = a.op.map;
+  if (rows.scale_words > 0 && to.rank == m.rank() && !a.in_region) {
+    auto* out = reinterpret_cast<float*>(a.out_scales) + to.row * rows.scale_words;
+    m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
+  } else if (rows.scale_words > 0) {
+    m.write_together(reinterpret_cast<const std::byte*>(scales), 4 * rows.scale_words, to.rank,
+                     map.row_scales(rows.depth, to.row));
   }
-  // Its receiver knows what the row's weights are of, and takes them from here.
+  // The receiver knows which of them are of experts that it has.
   if (a.weights != nullptr && to.rank != m.rank()) {
-    m.write(reinterpret_cast<const std::byte*>(a.weights + token * a.k), std::int64_t{4} * a.k,
-            to.rank, 0, map.row_weights(rows.depth, to.row));
+    m.write_together(reinterpret_cast<const std::byte*>(a.weights + token * a.k),
+                     std::int64_t{4} * a.k, to.rank, map.row_weights(rows.depth, to.row));
   }
 }
 
@@ -75,14 +84,12 @@ BRAID_HD void send_token(M& m, const RowsDispatchArgs& a, const Rows& rows, std:
   const auto staged = stage_token(m, a, rows, token);
   const int most = a.op.map.shape.most_ranks();
   m.for_lanes(most, [&](int i) {
-    if (to[i].rank >= 0) send_row_to(m, a, rows, staged, token, to[i]);
+    if (to[i].rank >= 0) send_row_to(m, a, rows, staged, to[i]);
   });
-  if (a.in_region || rows.scale_words == 0) return;
-  for (int i = 0; i < most; ++i) {
-    if (to[i].rank != m.rank()) continue;
-    const float* scales = scales_of(a, rows, staged, token);
-    auto* out = reinterpret_cast<float*>(a.out_scales) + to[i].row * rows.scale_words;
-    m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
+  if (rows.scale_words == 0 && a.weights == nullptr) return;
+  const float* scales = rows.scale_words > 0 ? scales_of(a, rows, staged, token) : nullptr;
+  for (int i = 0; i < most && to[i].rank >= 0; ++i) {
+    send_words_to(m, a, rows, scales, token, to[i]);
   }
 }
 

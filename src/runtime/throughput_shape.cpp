@@ -68,7 +68,7 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
                        static_cast<std::uint64_t>(region.bytes), std::move(purpose)});
   };
   const std::int64_t rows = shape.row_capacity();
-  add(plan.symmetric, "control", map.control,
+  add(plan.symmetric, "control", map.control.region,
       fmt::format("a line of {} bytes for each of {} ranks to report a failure", layout::kFlagLine,
                   shape.num_ranks));
   add(plan.symmetric, "received", map.received,

@@ -56,7 +56,7 @@ ThroughputState::ThroughputState(Group& its_group, const HighThroughputOptions& 
       local_map(layout::ThroughputLocalMap::of(shape)),
       slots(shape.handle_slots) {
   engine = make_engine({*this,
-                        map.control_map(),
+                        map.control,
                         map.total_bytes,
                         local_map.total_bytes,
                         local_map.active.offset,

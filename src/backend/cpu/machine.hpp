@@ -164,6 +164,9 @@ class CpuMachine {
   void send(const machine::Staged& staged, int rank, std::uint64_t id, std::int64_t offset) {
     write(staged.data, staged.bytes, rank, id, offset);
   }
+  void write_together(const std::byte* source, std::int64_t bytes, int rank, std::int64_t offset) {
+    write(source, bytes, rank, 0, offset);
+  }
   void write(const std::byte* source, std::int64_t bytes, int rank, std::uint64_t id,
              std::int64_t offset) {
     if (std::byte* block = context_.peer(rank); block != nullptr) {

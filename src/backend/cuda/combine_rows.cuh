@@ -118,24 +118,28 @@ __device__ inline void add_pair(std::uint32_t pair, float weight, float& low, fl
   high = codec::accumulate(high, weight, codec::float_from_bits(pair & 0xffff0000u));
 }
 
+__device__ inline void add_eight(const uint4& x, float weight, float (&sums)[8]) {
+  add_pair(x.x, weight, sums[0], sums[1]);
+  add_pair(x.y, weight, sums[2], sums[3]);
+  add_pair(x.z, weight, sums[4], sums[5]);
+  add_pair(x.w, weight, sums[6], sums[7]);
+}
+__device__ inline uint4 eight_sums(const float (&sums)[8]) {
+  return {packed(codec::sum_to_bf16(sums[0]), codec::sum_to_bf16(sums[1])),
+          packed(codec::sum_to_bf16(sums[2]), codec::sum_to_bf16(sums[3])),
+          packed(codec::sum_to_bf16(sums[4]), codec::sum_to_bf16(sums[5])),
+          packed(codec::sum_to_bf16(sums[6]), codec::sum_to_bf16(sums[7]))};
+}
+
 // A block's work: eight channels a thread at a time.
 __device__ inline void sum_bf16(const machine::SumRequest& sum, const Team& team,
                                 std::uint16_t* out) {
   for (int at = team.thread; at < sum.hidden / 8; at += team.num_threads) {
     float sums[8] = {};
     for (int i = 0; i < sum.num_rows; ++i) {
-      const uint4 x = reinterpret_cast<const uint4*>(sum.rows[i])[at];
-      const float weight = sum.weights[i];
-      add_pair(x.x, weight, sums[0], sums[1]);
-      add_pair(x.y, weight, sums[2], sums[3]);
-      add_pair(x.z, weight, sums[4], sums[5]);
-      add_pair(x.w, weight, sums[6], sums[7]);
+      add_eight(reinterpret_cast<const uint4*>(sum.rows[i])[at], sum.weights[i], sums);
     }
-    reinterpret_cast<uint4*>(out)[at] = {
-        packed(codec::sum_to_bf16(sums[0]), codec::sum_to_bf16(sums[1])),
-        packed(codec::sum_to_bf16(sums[2]), codec::sum_to_bf16(sums[3])),
-        packed(codec::sum_to_bf16(sums[4]), codec::sum_to_bf16(sums[5])),
-        packed(codec::sum_to_bf16(sums[6]), codec::sum_to_bf16(sums[7]))};
+    reinterpret_cast<uint4*>(out)[at] = eight_sums(sums);
   }
 }
 

@@ -12,10 +12,10 @@ namespace braid::cuda {
 // One thread's view. Every thread of a block makes one before it does anything else.
 class CudaMachine {
  public:
-  __device__ CudaMachine(const MachineArgs& args, const layout::BufferMap& map, std::byte* shared,
+  __device__ CudaMachine(const MachineArgs& args, const layout::ControlMap& control, std::byte* shared,
                          int worker)
-      : args_(args), flags_(args, map), shared_(shared), worker_(worker) {
-    if (thread() < num_warps() + 2) ptx::mbarrier_init(barrier(thread()), 1);
+      : args_(args), flags_(args, control), shared_(shared), worker_(worker) {
+    if (thread() < 2 * num_warps() + 2) ptx::mbarrier_init(barrier(thread()), 1);
     ptx::fence_mbarrier_init_release_cluster();
     __syncthreads();
   }
@@ -128,7 +128,8 @@ class CudaMachine {
       ptx::fence_proxy_async();  // what an acquire has shown to loads is shown to this copy too
       start_load(warp_row(), source, bytes, barrier(warp()));
     }
-    await_load(barrier(warp()), warp_parity_);
+    piece_turn_ = 0;
+    await_piece();
     return {warp_row(), bytes};
   }
   __device__ machine::Staged stage_row(CombineFormat format, const std::uint16_t* x, int hidden) {
@@ -208,6 +209,10 @@ class CudaMachine {
                         std::int64_t offset) const {
     copy_words(flags_.peer(rank) + offset, source, bytes, {0, 1});
   }
+  __device__ void write_together(const std::byte* source, std::int64_t bytes, int rank,
+                                 std::int64_t offset) const {
+    copy_words(flags_.peer(rank) + offset, source, bytes, {lane(), kWarpLanes});
+  }
   __device__ void copy(const machine::Staged& staged, std::int64_t from, std::int64_t bytes,
                        std::byte* to) const {
     const auto unaligned =
@@ -233,11 +238,74 @@ class CudaMachine {
       sum_logfmt(request, team(), row);
     }
   }
-  __device__ void sum_rows(const machine::SumRequest& request, std::byte* out) const {
-    sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
+  // A piece of every row is summed while the next piece of each is on its way into the other half
+  // of the warp's shared memory: loads into registers would be too few at a time.
+  __device__ void sum_rows(const machine::SumRequest& request, std::byte* out) {
+    const auto piece = static_cast<int>(args_.shared.row_bytes / 2 / 16) / max_of(request.num_rows, 1);
+    if (piece == 0 || request.num_rows == 0) {
+      sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
+      return;
+    }
+    const int vectors = request.hidden / 8;
+    const auto load = [&](int first) {
+      if (first >= vectors || lane() != 0) return;
+      load_pieces(request, {first, min_of(piece, vectors - first), piece});
+    };
+    ptx::fence_proxy_async();  // what an acquire has shown to loads is shown to these copies too
+    load(0);
+    piece_turn_ = 0;
+    for (int first = 0; first < vectors; first += piece) {
+      piece_turn_ ^= 1;
+      load(first + piece);
+      piece_turn_ ^= 1;
+      await_piece();
+      sum_pieces(request, {first, min_of(piece, vectors - first), piece}, out);
+      __syncwarp();
+      piece_turn_ ^= 1;
+    }
   }
 
  private:
+  // Vectors of every row: from `first` on, `count` of them, in places for `room`.
+  struct Piece {
+    int first, count, room;
+  };
+  __device__ std::uint64_t* piece_barrier() const {
+    return barrier(piece_turn_ == 0 ? warp() : num_warps() + 2 + warp());
+  }
+  __device__ void await_piece() {
+    std::uint32_t parity = warp_parities_ >> piece_turn_ & 1;
+    await_load(piece_barrier(), parity);
+    warp_parities_ ^= 1u << piece_turn_;
+  }
+  __device__ uint4* piece_row(int row, int room) const {
+    const std::int64_t half = args_.shared.row_bytes / 2 / 16 * piece_turn_;
+    return reinterpret_cast<uint4*>(warp_row()) + half + row * room;
+  }
+  // One lane's.
+  __device__ void load_pieces(const machine::SumRequest& request, const Piece& piece) const {
+    const auto bytes = static_cast<std::uint32_t>(16 * piece.count);
+    ptx::mbarrier_arrive_expect_tx_release_cta(
+        piece_barrier(), bytes * static_cast<std::uint32_t>(request.num_rows));
+    for (int row = 0; row < request.num_rows; ++row) {
+      ptx::bulk_copy_global_to_shared(piece_row(row, piece.room),
+                                      request.rows[row] + 16 * std::int64_t{piece.first}, bytes,
+                                      piece_barrier());
+    }
+  }
+  __device__ void sum_pieces(const machine::SumRequest& request, const Piece& piece,
+                             std::byte* out) const {
+#pragma unroll 1
+    for (int i = lane(); i < piece.count; i += kWarpLanes) {
+      float sums[8] = {};
+#pragma unroll 2
+      for (int row = 0; row < request.num_rows; ++row) {
+        add_eight(piece_row(row, piece.room)[i], request.weights[row], sums);
+      }
+      reinterpret_cast<uint4*>(out)[piece.first + i] = eight_sums(sums);
+    }
+  }
+
   __device__ static const std::byte* given(const std::uint16_t* row) {
     return reinterpret_cast<const std::byte*>(row);
   }
@@ -279,7 +347,9 @@ class CudaMachine {
   int turn_ = 0;                    // which block row is staged next
   int fetch_turn_ = 0;              // the fetching thread's: which place is fetched into next
   int fetched_ahead_ = 0;           // its rows that are not staged yet
-  std::uint32_t warp_parity_ = 0;   // of the phase that is waited for next
+  // Which half of the warp's row a sum's piece is in, with a barrier of its own; 0 for a whole row.
+  int piece_turn_ = 0;
+  std::uint32_t warp_parities_ = 0;  // of the phases that are waited for next, a bit each
   std::uint32_t block_parity_ = 0;  // the same for the block's rows, a bit each
   bool missed_ = false;             // a wait of this thread has failed
   bool failed_ = false;             // one of the block's has, as of the last sync_worker

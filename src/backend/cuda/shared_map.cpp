@@ -2,6 +2,7 @@
 
 #include "backend/cuda/kernels.hpp"
 #include "base/check.hpp"
+#include "backend/cuda/throughput_kernels.hpp"
 #include "layout/scratch.hpp"
 
 namespace braid::cuda {
@@ -27,7 +28,33 @@ SharedMap widest(const Roles& roles) {
   }
 }
 
+// A warp stages its own rows of so many bytes, and the block none.
+SharedMap widest(const protocol::ThroughputArgs& op, std::int64_t row_bytes) {
+  for (int warps = kMostWarps;; --warps) {
+    const SharedMap map = SharedMap::of(
+        {layout::throughput_scratch_bytes(op.map.shape, warps), row_bytes, 0, 0}, warps);
+    if (map.bytes <= kSharedLimit) return map;
+    require(warps > 1,
+            "a row of {} bytes on {} ranks takes {} bytes of a block's shared memory, but there are "
+            "{}",
+            row_bytes, op.map.shape.num_ranks, map.bytes, kSharedLimit);
+  }
+}
+
 }  // namespace
+
+SharedMap shared_map_of(const protocol::LayoutArgs& args) {
+  return widest(args.op, layout::ChunkShape::of(args.topk.k, args.op.map.shape.num_ranks).bytes);
+}
+
+SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
+  return widest(args.op,
+                layout::MessageShape::of(args.format, args.op.map.shape.hidden).payload_bytes());
+}
+
+SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
+  return widest(args.op, args.op.map.shape.home_row_bytes());
+}
 
 SharedMap shared_map_of(const protocol::DispatchArgs& args) {
   const auto message = layout::MessageShape::of(args.format, args.op.map.shape.hidden);
