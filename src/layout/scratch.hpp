@@ -17,8 +17,16 @@ BRAID_HD constexpr std::int64_t after(std::int64_t at, std::int64_t bytes) {
 
 // Whose plans are kept: the token that is planned, the one that is sent, the one on its way.
 inline constexpr int kPlannedTokens = 3;
-// Rows of high throughput that a warp sends before it waits for their way and raises their flags.
-inline constexpr int kFlagBatch = 4;
+// Rows of high throughput that a warp looks up together, and whose flags it raises together while
+// as many again are on their way.
+inline constexpr int kRowBatch = 6;
+// Rows that a warp waits for together.
+inline constexpr int kArrivals = 16;
+// Rows ahead of the one that a warp sends (Machine::rows_ahead).
+inline constexpr int kMostAhead = 2;
+// Of which it remembers what it has looked up: two batches on their way, and one that is begun.
+inline constexpr int kMostRows = 3 * kRowBatch + kMostAhead;
+inline constexpr int kMostBatches = 4;  // that these rows are of
 
 struct DispatchSendScratch {
   std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
@@ -87,56 +95,78 @@ BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
   return max_of(DispatchReceiveScratch::of(experts, k).bytes, SumScratch::of(k).bytes);
 }
 
-// The layout of high throughput: the worker's sums, then each warp's running places and the ranks
-// of a chunk's tokens, a bit each.
+// The layout of high throughput: the worker's sums, then each warp's running places, and of a
+// chunk's tokens which ranks each goes to and which tokens go to each rank, a bit each.
 struct ThroughputLayoutScratch {
   std::int64_t first_own = 0;   // [R] u32: where this rank's rows begin at each rank
   std::int64_t from = 0;        // [R] u32: rows from each source
   std::int64_t row_starts = 0;  // [R + 1] u32
   std::int64_t tokens = 0;      // [R] u32: of each source
+  std::int64_t coming = 0;      // [R][chunks] u32: rows from each source's chunk
+  std::int64_t going = 0;       // [chunks][R] u32: rows of this rank's chunk to each rank
   std::int64_t warps = 0;
   std::int64_t masks = 0;  // within a warp's: [kChunkTokens][mask_words] u32, behind [R + 1] u32
+  std::int64_t goers = 0;  // [R][kChunkTokens / 32] u32
   std::int64_t warp_bytes = 0;
   int mask_words = 0;
 
-  BRAID_HD static constexpr ThroughputLayoutScratch of(int num_ranks) {
+  BRAID_HD static constexpr ThroughputLayoutScratch of(const ThroughputShape& shape) {
     ThroughputLayoutScratch scratch;
+    const int num_ranks = shape.num_ranks;
     const std::int64_t ranks = std::int64_t{4} * num_ranks;
     scratch.mask_words = ceil_div(num_ranks, 32);
     scratch.from = detail::after(0, ranks);
     scratch.row_starts = detail::after(scratch.from, ranks);
     scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
-    scratch.warps = detail::after(scratch.tokens, ranks);
+    scratch.coming = detail::after(scratch.tokens, ranks);
+    scratch.going = detail::after(scratch.coming, ranks * shape.num_chunks());
+    scratch.warps = detail::after(scratch.going, ranks * shape.num_chunks());
     scratch.masks = detail::after(0, ranks + 4);
-    scratch.warp_bytes =
+    scratch.goers =
         detail::after(scratch.masks, std::int64_t{4} * kChunkTokens * scratch.mask_words);
+    scratch.warp_bytes = detail::after(scratch.goers, ranks * (kChunkTokens / 32));
     return scratch;
   }
 };
 
-// Combine of high throughput, a warp's: pointers to the rows of one sum, biases first, and as many
-// ones; where its last rows went.
-struct ThroughputSumScratch {
-  std::int64_t ones = 0;
-  std::int64_t homes = 0;  // [kFlagBatch] RowOrigin
-  std::int64_t warp_bytes = 0;
+// A warp's in dispatch and combine of high throughput: what it has looked up of its newest rows or
+// tokens, by their number modulo kMostRows.
+struct ThroughputRowScratch {
+  // A warp that sends tokens, or sums them: [kMostRows][most_ranks] Destination.
+  std::int64_t destinations = 0;
+  // One that sends rows home: [kMostRows] i64, and [kMostRows] RowOrigin. One that takes rows:
+  // [2 * kArrivals] i64.
+  std::int64_t rows = 0;
+  std::int64_t origins = 0;
+  // One that sums: for two sums in turn [kMostBiases + most_ranks] pointers to their rows.
+  std::int64_t sums = 0;
+  // The numbers of the newest batches that were claimed, [kMostBatches] u32.
+  std::int64_t batches = 0;
+  std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr ThroughputSumScratch of(int most_ranks) {
-    ThroughputSumScratch scratch;
+  BRAID_HD static constexpr ThroughputRowScratch of(int most_ranks) {
+    ThroughputRowScratch scratch;
     const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
-    scratch.ones = detail::after(0, 8 * most);
-    scratch.homes = detail::after(scratch.ones, 4 * most);
-    scratch.warp_bytes =
-        detail::after(scratch.homes, kFlagBatch * static_cast<std::int64_t>(sizeof(RowOrigin)));
+    const std::int64_t looked_up = detail::after(
+        0, std::int64_t{kMostRows} * most_ranks * static_cast<std::int64_t>(sizeof(Destination)));
+    scratch.origins = detail::after(0, std::int64_t{8} * kMostRows);
+    const std::int64_t rows = max_of(
+        detail::after(scratch.origins, kMostRows * static_cast<std::int64_t>(sizeof(RowOrigin))),
+        std::int64_t{8} * 2 * kArrivals);
+    // A sum's tokens are a batch, and its tables come behind them.
+    scratch.sums = detail::after(
+        0, std::int64_t{kRowBatch} * most_ranks * static_cast<std::int64_t>(sizeof(Destination)));
+    scratch.batches = max_of(max_of(looked_up, rows), detail::after(scratch.sums, 2 * 8 * most));
+    scratch.bytes = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
     return scratch;
   }
 };
 
 BRAID_HD constexpr std::int64_t throughput_scratch_bytes(const ThroughputShape& shape,
                                                          int num_warps) {
-  const auto layout = ThroughputLayoutScratch::of(shape.num_ranks);
+  const auto layout = ThroughputLayoutScratch::of(shape);
   return max_of(layout.warps + num_warps * layout.warp_bytes,
-                num_warps * ThroughputSumScratch::of(shape.most_ranks()).warp_bytes);
+                num_warps * ThroughputRowScratch::of(shape.most_ranks()).bytes);
 }
 
 }  // namespace braid::layout

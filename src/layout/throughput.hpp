@@ -170,7 +170,8 @@ static_assert(sizeof(Destination) == 8);
 // dispatch and combine of its handle reads.
 struct ThroughputLocalMap {
   ThroughputShape shape;
-  Region state, active, workers_done, row_starts, expert_counts, destinations, origins, row_experts;
+  Region state, active, workers_done, claims, row_starts, expert_counts, destinations, origins,
+      row_experts;
   std::int64_t handle_bytes = 0;  // of one slot's tables
   std::int64_t total_bytes = 0;
 
@@ -187,6 +188,7 @@ struct ThroughputLocalMap {
     map.state = place(sizeof(OperationState));
     map.active = place(words(shape.num_ranks));
     map.workers_done = place(words(1));
+    map.claims = place(words(1));
     const std::int64_t tables = at;
     map.row_starts = place(words(shape.num_ranks + 1));
     map.expert_counts = place(words(shape.num_local()));

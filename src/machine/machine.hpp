@@ -1,10 +1,10 @@
 // The vocabulary that roles are written in. A machine is one thread's view of a rank: on a CPU a
 // worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
 //
-// Collective calls: sync_warp, wait_warp, last_worker, stage, stage_row, stage_encoded_row,
-// stage_filled, settle, drain, sum_rows by all lanes of a warp together; sync_worker,
-// stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
-// thread's.
+// Collective calls: sync_warp, wait_warp, wait_each, last_worker, stage, stage_row, stage_filled,
+// settle, begin_row, take_row, take_encoded_row, leave_row, drain_rows, claim, drain,
+// write_together, sum_rows by all lanes of a warp together; sync_worker, stage_encoded, stage_sum,
+// weighted_sum by all threads of a worker together. The rest is a single thread's.
 //
 // What a warp staged is its own until it stages again. What a worker staged is for all its warps:
 // stage_encoded and stage_sum end with the worker in step. Rows of stage_encoded alternate between
@@ -93,10 +93,16 @@ struct Staged {
   std::int64_t bytes = 0;
 };
 
+// A row and, behind it, its scales, where it has any: in memory, or taken.
+struct Row {
+  Staged data;
+  Staged scales;
+};
+
 // A weighted sum of rows: out = bf16(sum of weight * row, f32 fma, in order, starting at +0).
 struct SumRequest {
   const std::byte* const* rows = nullptr;
-  const float* weights = nullptr;
+  const float* weights = nullptr;  // sum_rows: none, all are 1
   int num_rows = 0;
   int hidden = 0;
   CombineFormat format = CombineFormat::kBf16;  // of the rows
@@ -107,13 +113,17 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
                            const Word* flag, Word word, std::uint32_t* counter, int rank,
                            WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
                            const std::uint16_t* row, std::int64_t* total, Word* host_word,
-                           void (*each)(int), void (*fill)(std::byte*)) {
+                           const Row& whole, WaitResult (*wait_for)(int), void (*each)(int),
+                           void (*fill)(std::byte*)) {
   // Where this thread is.
   { m.rank() } -> std::same_as<int>;
   { m.worker() } -> std::same_as<int>;
   { m.num_workers() } -> std::same_as<int>;
   { m.warp() } -> std::same_as<int>;  // in its worker
   { m.num_warps() } -> std::same_as<int>;
+  // Of them, the first ones, which send where an operation sends and receives at once; the others
+  // receive. All where there is one.
+  { m.num_senders() } -> std::same_as<int>;
   { m.lane() } -> std::same_as<int>;  // in its warp
   { m.num_lanes() } -> std::same_as<int>;
   { m.thread() } -> std::same_as<int>;  // in its worker
@@ -139,6 +149,9 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // this rank or a peer has failed. The time it took is added to *total (may be null).
   { m.wait(flag, 1U, tag, total) } -> std::same_as<WaitResult>;
   { m.wait_warp(flag, 1U, tag, total) } -> std::same_as<WaitResult>;  // a warp for one flag
+  // A warp's waits, wait_for(i) for each i in [0, n), shared out over its lanes: whether all ended
+  // well. What they acquired is shown to the rows that the warp begins afterwards.
+  { m.wait_each(1, wait_for) } -> std::same_as<bool>;
   // Whether this rank or a peer has failed, as of the worker's last sync_worker: its threads agree.
   { m.failed() } -> std::same_as<bool>;
   // A single thread's, rarely: the top-k value of a token's choice is no expert (BadChoiceRecord).
@@ -156,11 +169,24 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.fetch(DispatchFormat::kBf16, row, 1);
   { m.stage(source, n) } -> std::same_as<Staged>;
   { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
-  // A warp's own: one row encoded; bytes that its lanes write, together, where `fill` is told.
-  { m.stage_encoded_row(DispatchFormat::kBf16, row, 1) } -> std::same_as<Staged>;
+  // A warp's own: bytes that its lanes write, together, where `fill` is told.
   { m.stage_filled(n, fill) } -> std::same_as<Staged>;
   // What this warp staged has been read by its sends and copies: it may stage again.
   m.settle();
+  // A warp's rows, one behind another: each is begun, taken (as it is, or encoded as FP8), sent and
+  // copied, and left, while the next rows_ahead() are begun already.
+  { m.rows_ahead() } -> std::same_as<int>;
+  m.begin_row(whole);
+  { m.take_row(whole) } -> std::same_as<Row>;
+  { m.take_encoded_row(DispatchFormat::kFp8, 1) } -> std::same_as<Row>;
+  m.send_row(staged, rank, n);  // a part of it, to the rank's block at offset n
+  m.copy_row(staged, bytes);    // to local memory
+  m.leave_row();
+  m.skip_row();                // counts as a row that was left, and is none
+  m.template drain_rows<4>();  // all rows that were left, but the newest four, are where they go
+  // The next number of a counter in the local block, for the warp: of work that is shared out as it
+  // is done.
+  { m.claim(counter) } -> std::same_as<std::uint32_t>;
   // The first n warps share the work; the others only meet them at its end.
   { m.stage_encoded(DispatchFormat::kBf16, row, 1, 1) } -> std::same_as<Staged>;
   { m.stage_sum(sum, CombineFormat::kBf16) } -> std::same_as<Staged>;
@@ -168,11 +194,13 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.write(source, n, rank, id, n);  // from scratch; bytes, rank, operation, offset
   // The same by a warp together, from any memory, at a reachable rank.
   m.write_together(source, n, rank, n);
-  m.copy(staged, n, n, bytes);      // staged bytes [from, from + n) to local memory
-  m.drain();                        // this warp's sends and copies are where they go
-  m.count_message(rank);            // for reports
-  m.weighted_sum(sum, bytes);       // to one BF16 row in local memory
-  m.sum_rows(sum, bytes);           // the same by one warp, of BF16 rows
+  m.copy(staged, n, n, bytes);  // staged bytes [from, from + n) to local memory
+  m.drain();                    // this warp's sends and copies are where they go
+  m.count_message(rank);        // for reports
+  m.weighted_sum(sum, bytes);   // to one BF16 row in local memory
+  // The same by one warp, of BF16 rows; `next` is the sum that the warp makes after this one, or
+  // has no rows.
+  m.sum_rows(sum, sum, bytes);
 };
 
 }  // namespace braid::machine

@@ -12,7 +12,9 @@ using layout::RowOrigin;
 
 namespace detail {
 
-using layout::kFlagBatch;
+using layout::kArrivals;
+using layout::kMostRows;
+using layout::kRowBatch;
 
 // Which warps of the rank's workers do something, and which of them this one is.
 struct WarpShare {
@@ -29,16 +31,117 @@ struct WarpShare {
   }
 };
 
-// Half of a worker's warps send while the rest receive; a lone warp does one after the other.
+// Some of a worker's warps send while the rest receive; a lone warp does one after the other.
 struct Split {
   WarpShare sends, receives;
 
   template <Machine M>
   BRAID_HD static Split of(const M& m) {
-    const int senders = max_of(m.num_warps() / 2, 1);
-    const int first_receiver = m.num_warps() == 1 ? 0 : senders;
+    const int senders = m.num_senders();
+    const int first_receiver = m.num_warps() == senders ? 0 : senders;
     return {WarpShare::of(m, 0, senders),
             WarpShare::of(m, first_receiver, m.num_warps() - first_receiver)};
+  }
+};
+
+// Sends a warp's rows: has begun as many ahead as the machine has room for, and raises the flags of
+// a batch when the next one is on its way. `Rows` says what the rows are:
+//   claims           of the warp's rows
+//   look_up(i, n)    looks up what is to be known of n rows from i on, which were claimed
+//   exists(i)        whether row i, which is known, is one
+//   begin(i)         begins row i of the warp's
+//   send(i)          takes it, issues its copies
+//   raise(i, count)  raises the flags of count rows from i on
+// A warp's work.
+template <Machine M, class Rows>
+BRAID_HD void send_in_turn(M& m, Rows& rows) {
+  const int ahead = m.rows_ahead();
+  std::int64_t known = 0, begun = 0, raised = 0;
+  bool more = true;
+  for (std::int64_t row = 0;; ++row) {
+    for (; begun <= row + ahead; ++begun) {
+      if (begun == known && more) {
+        const int count = rows.claims.claim(m, known);
+        rows.look_up(known, count);
+        known += count;
+        more = count == rows.claims.size;
+      }
+      if (begun == known) break;
+      if (rows.exists(begun)) rows.begin(begun);
+    }
+    if (row == begun) break;
+    if (rows.exists(row)) {
+      rows.send(row);
+      m.leave_row();
+    } else {
+      m.skip_row();
+    }
+    if (row + 1 < raised + 2 * kRowBatch) continue;
+    m.template drain_rows<kRowBatch>();
+    rows.raise(raised, kRowBatch);
+    raised += kRowBatch;
+  }
+  m.template drain_rows<0>();
+  rows.raise(raised, static_cast<int>(begun - raised));
+}
+
+// A warp's tables in its worker's scratch.
+struct RowTables {
+  Destination* destinations;
+  std::int64_t* rows;
+  RowOrigin* origins;
+  const std::byte** sums;
+  std::uint32_t* batches;
+  int most_ranks;
+
+  template <Machine M>
+  BRAID_HD static RowTables of(M& m, int most_ranks) {
+    const auto at = layout::ThroughputRowScratch::of(most_ranks);
+    std::byte* own = m.scratch() + m.warp() * at.bytes;
+    return {reinterpret_cast<Destination*>(own + at.destinations),
+            reinterpret_cast<std::int64_t*>(own + at.rows),
+            reinterpret_cast<RowOrigin*>(own + at.origins),
+            reinterpret_cast<const std::byte**>(own + at.sums),
+            reinterpret_cast<std::uint32_t*>(own + at.batches),
+            most_ranks};
+  }
+  BRAID_HD static int place_of(std::int64_t number) {
+    return static_cast<int>(static_cast<std::uint32_t>(number) % kMostRows);
+  }
+  BRAID_HD Destination* destinations_of(std::int64_t number) const {
+    return destinations + place_of(number) * most_ranks;
+  }
+};
+
+// Work that warps take a batch at a time, as they get on: a link serves some of them better than
+// others. Rows of a warp's are numbered from 0 on; which items they are follows from its claims.
+struct Claims {
+  std::uint32_t* counter = nullptr;  // in the local block
+  std::uint32_t* batches = nullptr;  // the warp's newest, in its scratch
+  std::int64_t count = 0;            // of items
+  std::int64_t size = kRowBatch;     // of a batch
+
+  // Few items are shared out one by one.
+  template <Machine M>
+  BRAID_HD static Claims of(const M& m, const ThroughputArgs& op, const RowTables& tables,
+                            std::int64_t count) {
+    const std::int64_t warps = std::int64_t{m.num_workers()} * m.num_senders();
+    return {reinterpret_cast<std::uint32_t*>(op.local + op.local_map.claims.offset), tables.batches,
+            count,
+            max_of(std::int64_t{1}, min_of(std::int64_t{kRowBatch}, quotient(count, warps)))};
+  }
+  // The rows from `first` on; returns how many. A warp's work.
+  template <Machine M>
+  BRAID_HD int claim(M& m, std::int64_t first) const {
+    const std::uint32_t batch = m.claim(counter);
+    if (m.lane() == 0) batches[quotient(first, size) % layout::kMostBatches] = batch;
+    m.sync_warp();
+    return static_cast<int>(
+        max_of(std::int64_t{0}, min_of(size, count - std::int64_t{batch} * size)));
+  }
+  BRAID_HD std::int64_t item_of(std::int64_t row) const {
+    const std::int64_t batch = quotient(row, size);
+    return batches[batch % layout::kMostBatches] * size + (row - batch * size);
   }
 };
 
@@ -59,26 +162,37 @@ BRAID_HD inline std::int32_t* experts_of(const ThroughputArgs& op, std::int64_t 
   return in_local<std::int32_t>(op, op.local_map.experts_of(op.handle_slot, row));
 }
 
-// Calls f(source, row) for a warp's part of the received rows, the sources in turn: all of them
-// send at the same time, and none is to wait for another one's rows to be taken first. Ends early
-// where f is false.
-template <Machine M, class F>
-BRAID_HD void for_rows(const M& m, const ThroughputArgs& op, const WarpShare& share, F&& f) {
-  const std::uint32_t* starts = row_starts(op);
-  const int ranks = op.map.shape.num_ranks;
-  std::int64_t most = 0;
-  for (int source = 0; source < ranks; ++source) {
-    most = max_of(most, std::int64_t{starts[source + 1] - starts[source]});
+// The rows that come from other ranks, as items: a row of each source in turn, since all of them
+// send at the same time, and none is to wait for another one's rows to be taken first.
+struct RowItems {
+  const std::uint32_t* starts = nullptr;
+  int rank = 0;
+  int others = 0;  // ranks but this one
+  std::int64_t count =
+      0;  // of items, some of which are no row where sources have different numbers
+
+  template <Machine M>
+  BRAID_HD static RowItems of(const M& m, const ThroughputArgs& op) {
+    const std::uint32_t* starts = row_starts(op);
+    const int ranks = op.map.shape.num_ranks;
+    std::int64_t most = 0;
+    for (int source = 0; source < ranks; ++source) {
+      if (source == m.rank()) continue;
+      most = max_of(most, std::int64_t{starts[source + 1] - starts[source]});
+    }
+    return {starts, m.rank(), ranks - 1, most * (ranks - 1)};
   }
-  for (std::int64_t item = share.first; item < most * ranks; item += share.step) {
-    const std::int64_t turn = quotient(item, ranks);
-    // Other ranks' rows before this rank's own.
-    const int step = static_cast<int>(item - turn * ranks) + m.rank() + 1;
-    const int source = step >= ranks ? step - ranks : step;
-    const std::int64_t row = starts[source] + turn;
-    if (row < starts[source + 1] && !f(source, row)) return;
+  BRAID_HD int source_of(std::int64_t item) const {
+    const int source = rank + 1 + static_cast<int>(item - quotient(item, others) * others);
+    return source > others ? source - others - 1 : source;
   }
-}
+  // -1 where the item is no row.
+  BRAID_HD std::int64_t row_of(std::int64_t item) const {
+    const int source = source_of(item);
+    const std::int64_t row = starts[source] + quotient(item, others);
+    return row < starts[source + 1] ? row : -1;
+  }
+};
 
 // Waits until every peer has received what this operation's depth held. False where one did not
 // come.
@@ -101,6 +215,7 @@ BRAID_HD bool is_last(M& m, const ThroughputArgs& op) {
 template <Machine M>
 BRAID_HD void end_operation(M& m, const ThroughputArgs& op, std::uint32_t epoch) {
   if (m.lane() != 0) return;
+  *in_local<std::uint32_t>(op, op.local_map.claims.offset) = 0;
   state_of(op).epoch = epoch;
   state_of(op).unraised = epoch;
 }

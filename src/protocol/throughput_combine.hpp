@@ -10,145 +10,156 @@ namespace braid::protocol {
 
 namespace detail {
 
-// A warp's: the rows of one sum, and a weight of 1 for each; where the rows go whose flags are still
-// to be raised.
-struct RowSumTables {
-  const std::byte** rows;
-  float* ones;
-  RowOrigin* homes;  // [kFlagBatch]
+// A warp's rows on their way home, for send_in_turn: those of every rank but this one.
+template <Machine M>
+struct RowsHome {
+  M& m;
+  const RowsCombineArgs& a;
+  std::uint32_t epoch;
+  int depth;
+  RowItems items;
+  RowTables tables;
+  Claims claims;
 
-  template <Machine M>
-  BRAID_HD static RowSumTables of(M& m, int most_ranks) {
-    const auto at = layout::ThroughputSumScratch::of(most_ranks);
-    std::byte* own = m.scratch() + m.warp() * at.warp_bytes;
-    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones),
-            reinterpret_cast<RowOrigin*>(own + at.homes)};
+  BRAID_HD std::int64_t& row_of(std::int64_t i) const {
+    return tables.rows[RowTables::place_of(i)];
+  }
+  BRAID_HD RowOrigin home_of(std::int64_t i) const {
+    return tables.origins[RowTables::place_of(i)];
+  }
+  BRAID_HD machine::Row source(std::int64_t i) const {
+    const std::int64_t hidden = a.op.map.shape.hidden;
+    return {{reinterpret_cast<const std::byte*>(a.x + row_of(i) * hidden), 2 * hidden}, {}};
+  }
+
+  BRAID_HD void look_up(std::int64_t first, int count) {
+    m.for_lanes(count, [&](int i) {
+      const std::int64_t row = items.row_of(claims.item_of(first + i));
+      row_of(first + i) = row;
+      if (row >= 0) tables.origins[RowTables::place_of(first + i)] = origin_of(a.op, row);
+    });
+    m.sync_warp();
+  }
+  BRAID_HD bool exists(std::int64_t i) const { return row_of(i) >= 0; }
+  BRAID_HD void begin(std::int64_t i) { m.begin_row(source(i)); }
+  BRAID_HD void send(std::int64_t i) {
+    const RowOrigin home = home_of(i);
+    const int rank = static_cast<int>(home.rank);
+    const machine::Row row = m.take_row(source(i));
+    if (m.lane() == 0) {
+      m.send_row(row.data, rank, a.op.map.home_row(depth, home.slot));
+      m.count_message(rank);
+    }
+    if (a.weights == nullptr) return;
+    m.write_together(reinterpret_cast<const std::byte*>(a.weights + row_of(i) * a.k),
+                     std::int64_t{4} * a.k, rank, a.op.map.home_weights(depth, home.slot));
+  }
+  BRAID_HD void raise(std::int64_t first, int count) {
+    m.for_lanes(count, [&](int i) {
+      if (!exists(first + i)) return;
+      const RowOrigin home = home_of(first + i);
+      m.raise(static_cast<int>(home.rank), a.op.map.returned_flag(depth, home.slot),
+              layout::make_word(epoch, 0));
+    });
+    m.sync_warp();
   }
 };
 
-// A row and its weights into their slot at home. A warp's work.
+// A warp's tokens, a batch after another: their rows waited for and summed.
 template <Machine M>
-BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, const RowOrigin& home, int depth,
-                            std::int64_t row) {
-  const layout::ThroughputMap& map = a.op.map;
-  const int rank = static_cast<int>(home.rank);
-  m.settle();
-  const auto staged =
-      m.stage_row(CombineFormat::kBf16, a.x + row * map.shape.hidden, map.shape.hidden);
-  if (m.lane() == 0) {
-    m.send(staged, rank, 0, map.home_row(depth, home.slot));
-    m.count_message(rank);
+struct TokensHome {
+  M& m;
+  const RowsCombineArgs& a;
+  std::uint32_t epoch;
+  int depth;
+  WarpShare share;
+  RowTables tables;
+
+  // A warp's work.
+  BRAID_HD void run() {
+    for (std::int64_t first = share.first; first < a.num_tokens; first += kRowBatch * share.step) {
+      const auto left = ceil_div(a.num_tokens - first, share.step);
+      const int count = static_cast<int>(min_of(left, std::int64_t{kRowBatch}));
+      look_up(first, count);
+      if (!arrive(first, count)) return;
+      machine::SumRequest now = gather(first, 0);
+      for (int i = 0; i < count; ++i) {
+        machine::SumRequest next;
+        if (i + 1 < count) next = gather(first, i + 1);
+        const std::int64_t token = first + i * share.step;
+        m.sum_rows(now, next, reinterpret_cast<std::byte*>(a.out + token * now.hidden));
+        now = next;
+      }
+      if (a.out_weights != nullptr) sum_weights(first, count);
+    }
   }
-  if (a.weights == nullptr) return;
-  m.write_together(reinterpret_cast<const std::byte*>(a.weights + row * a.k),
-                   std::int64_t{4} * a.k, rank, map.home_weights(depth, home.slot));
-}
 
-// Tells the homes of the rows that this warp has sent since the last time. A warp's work.
-template <Machine M>
-BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
-                             const RowOrigin* homes, int count) {
-  m.drain();
-  m.for_lanes(count, [&](int i) {
-    m.raise(static_cast<int>(homes[i].rank),
-            a.op.map.returned_flag(depth_of(a.op, epoch), homes[i].slot),
-            layout::make_word(epoch, 0));
-  });
-  m.sync_warp();
-}
+ private:
+  BRAID_HD const Destination* from(int i) const {
+    return tables.destinations + i * tables.most_ranks;
+  }
 
-template <Machine M>
-BRAID_HD void send_rows_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
-                             const WarpShare& share) {
-  RowOrigin* homes = RowSumTables::of(m, a.op.map.shape.most_ranks()).homes;
-  int count = 0;
-  for_rows(m, a.op, share, [&](int source, std::int64_t row) {
-    if (source == m.rank()) return true;
-    const RowOrigin home = origin_of(a.op, row);
-    send_row_home(m, a, home, depth_of(a.op, epoch), row);
-    if (m.lane() == 0) homes[count] = home;
+  BRAID_HD void look_up(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
     m.sync_warp();
-    if (++count < kFlagBatch) return true;
-    raise_returned(m, a, epoch, homes, count);
-    count = 0;
-    return true;
-  });
-  raise_returned(m, a, epoch, homes, count);
-}
-
-// Waits for the rows of a token that come from elsewhere. False where one does not.
-template <Machine M>
-BRAID_HD bool await_rows(M& m, const RowsCombineArgs& a, std::uint32_t epoch, std::int64_t token) {
-  const int most = a.op.map.shape.most_ranks();
-  const Destination* from = destinations_of(a.op, token);
-  for (int i = 0; i < most && from[i].rank >= 0; ++i) {
-    if (from[i].rank == m.rank()) continue;
-    const auto* flag =
-        flag_at(m.local(), a.op.map.returned_flag(depth_of(a.op, epoch), token * most + i));
-    const WaitTag tag{Operation::kCombine, 0, from[i].rank};
-    if (!m.wait_warp(flag, epoch, tag, nullptr).reached) return false;
-  }
-  return true;
-}
-
-// The weights that came back with a token's rows, summed in the order of the rows.
-template <Machine M>
-BRAID_HD void sum_weights(M& m, const RowsCombineArgs& a, std::uint32_t epoch, std::int64_t token) {
-  const int most = a.op.map.shape.most_ranks();
-  const int depth = depth_of(a.op, epoch);
-  const Destination* from = destinations_of(a.op, token);
-  m.for_lanes(a.k, [&](int choice) {
-    float sum = 0.0F;
-    for (int i = 0; i < most && from[i].rank >= 0; ++i) {
-      const auto* weights = from[i].rank == m.rank()
-                                ? a.weights + std::int64_t{from[i].row} * a.k
-                                : reinterpret_cast<const float*>(
-                                      m.local() + a.op.map.home_weights(depth, token * most + i));
-      sum = codec::add_rn(sum, weights[choice]);
-    }
-    a.out_weights[token * a.k + choice] = sum;
-  });
-}
-
-// A token's biases and rows, in order; returns how many. A warp's work.
-template <Machine M>
-BRAID_HD int gather_token(M& m, const RowsCombineArgs& a, const RowSumTables& tables,
-                          std::uint32_t epoch, std::int64_t token) {
-  const int most = a.op.map.shape.most_ranks();
-  const int hidden = a.op.map.shape.hidden;
-  const Destination* from = destinations_of(a.op, token);
-  int count = a.num_biases;
-  while (count - a.num_biases < most && from[count - a.num_biases].rank >= 0) ++count;
-  m.for_lanes(count, [&](int i) {
-    const int place = i - a.num_biases;
-    tables.ones[i] = 1.0F;
-    if (place < 0) {
-      tables.rows[i] = reinterpret_cast<const std::byte*>(a.biases[i] + token * hidden);
-    } else if (from[place].rank == m.rank()) {
-      tables.rows[i] =
-          reinterpret_cast<const std::byte*>(a.x + std::int64_t{from[place].row} * hidden);
-    } else {
-      tables.rows[i] = m.local() + a.op.map.home_row(depth_of(a.op, epoch), token * most + place);
-    }
-  });
-  m.sync_warp();
-  return count;
-}
-
-template <Machine M>
-BRAID_HD void sum_tokens(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
-                         const WarpShare& share) {
-  const auto tables = RowSumTables::of(m, a.op.map.shape.most_ranks());
-  const int hidden = a.op.map.shape.hidden;
-  for (std::int64_t token = share.first; token < a.num_tokens; token += share.step) {
-    if (!await_rows(m, a, epoch, token)) return;
-    const int count = gather_token(m, a, tables, epoch, token);
-    m.sum_rows({tables.rows, tables.ones, count, hidden, CombineFormat::kBf16},
-               reinterpret_cast<std::byte*>(a.out + token * hidden));
-    if (a.out_weights != nullptr) sum_weights(m, a, epoch, token);
+    m.for_lanes(count * most, [&](int i) {
+      tables.destinations[i] = destinations_of(a.op, first + i / most * share.step)[i % most];
+    });
     m.sync_warp();
   }
-}
+  // Waits for the rows that come from elsewhere. False where one does not.
+  BRAID_HD bool arrive(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
+    return m.wait_each(count * most, [&](int i) {
+      const std::int32_t rank = tables.destinations[i].rank;
+      if (rank < 0 || rank == m.rank()) return machine::WaitResult{true, 0};
+      const std::int64_t slot = (first + i / most * share.step) * most + i % most;
+      return m.wait(flag_at(m.local(), a.op.map.returned_flag(depth, slot)), epoch,
+                    WaitTag{Operation::kCombine, 0, rank}, nullptr);
+    });
+  }
+  // The biases and rows of token i of the batch, in order.
+  BRAID_HD machine::SumRequest gather(std::int64_t first, int i) {
+    const int most = tables.most_ranks;
+    const int hidden = a.op.map.shape.hidden;
+    const std::int64_t token = first + i * share.step;
+    const std::byte** rows = tables.sums + i % 2 * (most + layout::kMostBiases);
+    int count = a.num_biases;
+    while (count - a.num_biases < most && from(i)[count - a.num_biases].rank >= 0) ++count;
+    m.for_lanes(count, [&](int at) {
+      const int place = at - a.num_biases;
+      if (place < 0) {
+        rows[at] = reinterpret_cast<const std::byte*>(a.biases[at] + token * hidden);
+      } else if (from(i)[place].rank == m.rank()) {
+        rows[at] =
+            reinterpret_cast<const std::byte*>(a.x + std::int64_t{from(i)[place].row} * hidden);
+      } else {
+        rows[at] = m.local() + a.op.map.home_row(depth, token * most + place);
+      }
+    });
+    m.sync_warp();
+    return {rows, nullptr, count, hidden, CombineFormat::kBf16};
+  }
+  // The weights that came back with tokens' rows, summed in the order of the rows.
+  BRAID_HD void sum_weights(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
+    m.for_lanes(count * a.k, [&](int i) {
+      const std::int64_t token = first + i / a.k * share.step;
+      const int choice = i % a.k;
+      const Destination* rows = from(i / a.k);
+      float sum = 0.0F;
+      for (int at = 0; at < most && rows[at].rank >= 0; ++at) {
+        const auto* weights =
+            rows[at].rank == m.rank()
+                ? a.weights + std::int64_t{rows[at].row} * a.k
+                : reinterpret_cast<const float*>(m.local() +
+                                                 a.op.map.home_weights(depth, token * most + at));
+        sum = codec::add_rn(sum, weights[choice]);
+      }
+      a.out_weights[token * a.k + choice] = sum;
+    });
+  }
+};
 
 }  // namespace detail
 
@@ -158,8 +169,17 @@ BRAID_HD void combine_rows(M& m, const RowsCombineArgs& a) {
   const std::uint32_t epoch = state_of(a.op).epoch + 1;
   if (detail::begin_operation(m, a.op, epoch, Operation::kCombine)) {
     const auto split = detail::Split::of(m);
-    if (split.sends.takes_part) detail::send_rows_home(m, a, epoch, split.sends);
-    if (split.receives.takes_part) detail::sum_tokens(m, a, epoch, split.receives);
+    const auto tables = detail::RowTables::of(m, a.op.map.shape.most_ranks());
+    const int depth = depth_of(a.op, epoch);
+    if (split.sends.takes_part) {
+      const auto items = detail::RowItems::of(m, a.op);
+      const auto claims = detail::Claims::of(m, a.op, tables, items.count);
+      detail::RowsHome<M> home{m, a, epoch, depth, items, tables, claims};
+      detail::send_in_turn(m, home);
+    }
+    if (split.receives.takes_part) {
+      detail::TokensHome<M>{m, a, epoch, depth, split.receives, tables}.run();
+    }
   }
   m.sync_worker();
   if (m.warp() != 0 || !detail::is_last(m, a.op) || m.failed()) return;

@@ -13,159 +13,204 @@ struct Rows {
   std::uint32_t epoch = 0;
   int depth = 0;
   std::int64_t data_bytes = 0;
-  std::int64_t scale_words = 0;  // 0: the format has none
-  layout::MessageShape encoded;  // of rows that are encoded here
+  std::int64_t scale_bytes = 0;  // 0: the format has none
 
   BRAID_HD static Rows of(const RowsDispatchArgs& a, std::uint32_t epoch) {
     const int hidden = a.op.map.shape.hidden;
     return {epoch, depth_of(a.op, epoch), codec::dispatch_data_bytes(a.format, hidden),
-            codec::dispatch_scale_bytes(a.format, hidden) / 4,
-            layout::MessageShape::of(a.format, hidden)};
+            codec::dispatch_scale_bytes(a.format, hidden)};
   }
 };
 
-// A token's row as it travels. A warp's work.
+// A warp's tokens on their way, for send_in_turn. One without routes is no row.
 template <Machine M>
-BRAID_HD machine::Staged stage_token(M& m, const RowsDispatchArgs& a, const Rows& rows,
-                                     std::int64_t token) {
-  if (a.format == DispatchFormat::kBf16 || a.scales != nullptr) {
-    return m.stage(a.x + token * rows.data_bytes, rows.data_bytes);
-  }
-  const int hidden = a.op.map.shape.hidden;
-  return m.stage_encoded_row(a.format, reinterpret_cast<const std::uint16_t*>(a.x) + token * hidden,
-                             hidden);
-}
+struct TokensOut {
+  M& m;
+  const RowsDispatchArgs& a;
+  const Rows& rows;
+  RowTables tables;
+  Claims claims;
 
-// Where a token's scales are: given, or encoded behind its row.
-BRAID_HD inline const float* scales_of(const RowsDispatchArgs& a, const Rows& rows,
-                                       const machine::Staged& staged, std::int64_t token) {
-  if (a.scales != nullptr) return a.scales + token * rows.scale_words;
-  return reinterpret_cast<const float*>(staged.data + rows.encoded.scales_at);
-}
-
-// To the place of a row at its rank. A lane's work.
-template <Machine M>
-BRAID_HD void send_row_to(M& m, const RowsDispatchArgs& a, const Rows& rows,
-                          const machine::Staged& staged, const Destination& to) {
-  m.count_message(to.rank);
-  if (to.rank == m.rank() && !a.in_region) {
-    m.copy(staged, 0, rows.data_bytes, a.out_x + to.row * rows.data_bytes);
-  } else {
-    m.send({staged.data, rows.data_bytes}, to.rank, 0,
-           a.op.map.row(rows.depth, to.row, rows.data_bytes));
-  }
-}
-
-// What goes with a row. A warp's work.
-template <Machine M>
-BRAID_HD void send_words_to(M& m, const RowsDispatchArgs& a, const Rows& rows, const float* scales,
-                            std::int64_t token, const Destination& to) {
-  const layout::ThroughputMap& map = a.op.map;
-  if (rows.scale_words > 0 && to.rank == m.rank() && !a.in_region) {
-    auto* out = reinterpret_cast<float*>(a.out_scales) + to.row * rows.scale_words;
-    m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
-  } else if (rows.scale_words > 0) {
-    m.write_together(reinterpret_cast<const std::byte*>(scales), 4 * rows.scale_words, to.rank,
-                     map.row_scales(rows.depth, to.row));
-  }
-  // The receiver knows which of them are of experts that it has.
-  if (a.weights != nullptr && to.rank != m.rank()) {
-    m.write_together(reinterpret_cast<const std::byte*>(a.weights + token * a.k),
-                     std::int64_t{4} * a.k, to.rank, map.row_weights(rows.depth, to.row));
-  }
-}
-
-// A token to all of its ranks. A warp's work.
-template <Machine M>
-BRAID_HD void send_token(M& m, const RowsDispatchArgs& a, const Rows& rows, std::int64_t token) {
-  const Destination* to = destinations_of(a.op, token);
-  if (to[0].rank < 0) return;
-  m.settle();
-  const auto staged = stage_token(m, a, rows, token);
-  const int most = a.op.map.shape.most_ranks();
-  m.for_lanes(most, [&](int i) {
-    if (to[i].rank >= 0) send_row_to(m, a, rows, staged, to[i]);
-  });
-  if (rows.scale_words == 0 && a.weights == nullptr) return;
-  const float* scales = rows.scale_words > 0 ? scales_of(a, rows, staged, token) : nullptr;
-  for (int i = 0; i < most && to[i].rank >= 0; ++i) {
-    send_words_to(m, a, rows, scales, token, to[i]);
-  }
-}
-
-// Some tokens' rows are where they go: tells their ranks. A warp's work.
-template <Machine M>
-BRAID_HD void raise_rows(M& m, const RowsDispatchArgs& a, const Rows& rows, std::int64_t first,
-                         const WarpShare& share) {
-  m.drain();
-  const int most = a.op.map.shape.most_ranks();
-  m.for_lanes(most * kFlagBatch, [&](int i) {
-    const std::int64_t token = first + i / most * share.step;
-    if (token >= a.num_tokens) return;
-    const Destination to = destinations_of(a.op, token)[i % most];
-    if (to.rank < 0 || to.rank == m.rank()) return;
-    m.raise(to.rank, a.op.map.arrived_flag(rows.depth, to.row), layout::make_word(rows.epoch, 0));
-  });
-}
-
-template <Machine M>
-BRAID_HD void send_rows(M& m, const RowsDispatchArgs& a, const Rows& rows, const WarpShare& share) {
-  for (std::int64_t first = share.first; first < a.num_tokens; first += kFlagBatch * share.step) {
-    for (int i = 0; i < kFlagBatch; ++i) {
-      const std::int64_t token = first + i * share.step;
-      if (token < a.num_tokens) send_token(m, a, rows, token);
+  BRAID_HD std::int64_t token_of(std::int64_t i) const { return claims.item_of(i); }
+  BRAID_HD bool encodes() const { return a.format != DispatchFormat::kBf16 && a.scales == nullptr; }
+  BRAID_HD machine::Row source(std::int64_t token) const {
+    if (encodes()) {
+      const std::int64_t bytes = 2 * std::int64_t{a.op.map.shape.hidden};
+      return {{a.x + token * bytes, bytes}, {}};
     }
-    raise_rows(m, a, rows, first, share);
+    const auto* scales = reinterpret_cast<const std::byte*>(a.scales);
+    return {{a.x + token * rows.data_bytes, rows.data_bytes},
+            {scales + token * rows.scale_bytes, rows.scale_bytes}};
   }
-}
 
-// What a row's choices are to the experts here. A warp's work.
-template <Machine M>
-BRAID_HD void write_choices(M& m, const RowsDispatchArgs& a, std::int64_t row,
-                            const float* weights) {
-  const std::int32_t* experts = experts_of(a.op, row);
-  m.for_lanes(a.k, [&](int choice) {
-    const std::int64_t at = row * a.k + choice;
-    const std::int32_t local = experts[choice];
-    if (a.out_topk_idx != nullptr && a.is_int64) {
-      static_cast<std::int64_t*>(a.out_topk_idx)[at] = local;
-    } else if (a.out_topk_idx != nullptr) {
-      static_cast<std::int32_t*>(a.out_topk_idx)[at] = local;
+  BRAID_HD void look_up(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
+    m.for_lanes(count * most, [&](int i) {
+      tables.destinations_of(first + i / most)[i % most] =
+          destinations_of(a.op, token_of(first + i / most))[i % most];
+    });
+    m.sync_warp();
+  }
+  BRAID_HD bool exists(std::int64_t i) const { return tables.destinations_of(i)[0].rank >= 0; }
+  BRAID_HD void begin(std::int64_t i) { m.begin_row(source(token_of(i))); }
+  BRAID_HD void send(std::int64_t i) {
+    const machine::Row row = encodes() ? m.take_encoded_row(a.format, a.op.map.shape.hidden)
+                                       : m.take_row(source(token_of(i)));
+    const Destination* to = tables.destinations_of(i);
+    m.for_lanes(tables.most_ranks, [&](int j) {
+      if (to[j].rank >= 0) send_row_to(row, to[j]);
+    });
+    if (a.weights == nullptr) return;
+    // The receiver knows which of them are of experts that it has.
+    for (int j = 0; j < tables.most_ranks && to[j].rank >= 0; ++j) {
+      if (to[j].rank == m.rank()) continue;
+      m.write_together(reinterpret_cast<const std::byte*>(a.weights + token_of(i) * a.k),
+                       std::int64_t{4} * a.k, to[j].rank,
+                       a.op.map.row_weights(rows.depth, to[j].row));
     }
-    if (a.out_weights != nullptr) a.out_weights[at] = local >= 0 ? weights[choice] : 0.0F;
-  });
-}
-
-// From where a row has arrived to the output. A warp's work.
-template <Machine M>
-BRAID_HD void take_row(M& m, const RowsDispatchArgs& a, const Rows& rows, std::int64_t row) {
-  const layout::ThroughputMap& map = a.op.map;
-  m.settle();
-  const auto staged =
-      m.stage(m.local() + map.row(rows.depth, row, rows.data_bytes), rows.data_bytes);
-  if (m.lane() == 0) m.copy(staged, 0, rows.data_bytes, a.out_x + row * rows.data_bytes);
-  const auto* scales = reinterpret_cast<const float*>(m.local() + map.row_scales(rows.depth, row));
-  auto* out = reinterpret_cast<float*>(a.out_scales) + row * rows.scale_words;
-  m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
-}
-
-// One row, once it is there. False where it does not come. A warp's work.
-template <Machine M>
-BRAID_HD bool receive_row(M& m, const RowsDispatchArgs& a, const Rows& rows, int source,
-                          std::int64_t row) {
-  if (source == m.rank()) {
-    const std::int64_t token = origin_of(a.op, row).slot / a.op.map.shape.most_ranks();
-    write_choices(m, a, row, a.weights == nullptr ? nullptr : a.weights + token * a.k);
-    return true;
   }
-  const auto flag = m.wait_warp(flag_at(m.local(), a.op.map.arrived_flag(rows.depth, row)),
-                                rows.epoch, WaitTag{Operation::kDispatch, 0, source}, nullptr);
-  if (!flag.reached) return false;
-  if (!a.in_region) take_row(m, a, rows, row);
-  write_choices(m, a, row,
-                reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));
-  return true;
+  BRAID_HD void raise(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
+    m.for_lanes(most * count, [&](int i) {
+      const Destination to = tables.destinations_of(first + i / most)[i % most];
+      if (to.rank < 0 || to.rank == m.rank()) return;
+      m.raise(to.rank, a.op.map.arrived_flag(rows.depth, to.row), layout::make_word(rows.epoch, 0));
+    });
+    m.sync_warp();
+  }
+
+ private:
+  // A lane's.
+  BRAID_HD void send_row_to(const machine::Row& row, const Destination& to) {
+    m.count_message(to.rank);
+    if (to.rank == m.rank() && !a.in_region) {
+      m.copy_row(row.data, a.out_x + to.row * rows.data_bytes);
+      if (rows.scale_bytes > 0) m.copy_row(row.scales, a.out_scales + to.row * rows.scale_bytes);
+      return;
+    }
+    const layout::ThroughputMap& map = a.op.map;
+    m.send_row(row.data, to.rank, map.row(rows.depth, to.row, rows.data_bytes));
+    if (rows.scale_bytes > 0) {
+      m.send_row(row.scales, to.rank, map.row_scales(rows.depth, to.row));
+    }
+  }
+};
+
+// What a row's choices are to the experts here: one of them. A lane's work.
+template <Machine M>
+BRAID_HD void write_choice(M&, const RowsDispatchArgs& a, std::int64_t row, int choice,
+                           const float* weights) {
+  const std::int32_t local = experts_of(a.op, row)[choice];
+  const std::int64_t at = row * a.k + choice;
+  if (a.out_topk_idx != nullptr && a.is_int64) {
+    static_cast<std::int64_t*>(a.out_topk_idx)[at] = local;
+  } else if (a.out_topk_idx != nullptr) {
+    static_cast<std::int32_t*>(a.out_topk_idx)[at] = local;
+  }
+  if (a.out_weights != nullptr) a.out_weights[at] = local >= 0 ? weights[choice] : 0.0F;
 }
+
+// Of the rows of this rank's own tokens, which are where they go already. A warp's work.
+template <Machine M>
+BRAID_HD void write_own_choices(M& m, const RowsDispatchArgs& a, const WarpShare& share) {
+  if (a.out_topk_idx == nullptr && a.out_weights == nullptr) return;
+  const std::uint32_t* starts = row_starts(a.op);
+  const int most = a.op.map.shape.most_ranks();
+  const std::int64_t end = starts[m.rank() + 1];
+  for (std::int64_t first = starts[m.rank()] + share.first * kArrivals; first < end;
+       first += share.step * kArrivals) {
+    const auto count = static_cast<int>(min_of(end - first, std::int64_t{kArrivals}));
+    m.for_lanes(count * a.k, [&](int i) {
+      const std::int64_t row = first + i / a.k;
+      const std::int64_t token = origin_of(a.op, row).slot / most;
+      write_choice(m, a, row, i % a.k, a.weights == nullptr ? nullptr : a.weights + token * a.k);
+    });
+  }
+}
+
+// A warp's rows from other ranks, a batch after another: waited for, and where they don't stay,
+// copied to the outputs.
+template <Machine M>
+struct RowsIn {
+  M& m;
+  const RowsDispatchArgs& a;
+  const Rows& rows;
+  RowItems items;
+  WarpShare share;
+  RowTables tables;
+  std::int64_t taken = 0;
+  int on_their_way = 0;
+
+  // A warp's work.
+  BRAID_HD void run() {
+    std::int64_t known = 0;
+    for (std::int64_t first = share.first; first < items.count; first += kArrivals * share.step) {
+      const std::int64_t left = ceil_div(items.count - first, share.step);
+      const auto count = static_cast<int>(min_of(left, std::int64_t{kArrivals}));
+      look_up(first, count, known);
+      if (!arrive(first, count, known)) break;
+      write_choices(count, known);
+      known += count;
+      for (std::int64_t i = known - count; i < known && !a.in_region; ++i) {
+        if (row_at(i) < 0) continue;
+        m.begin_row(source(i));
+        ++on_their_way;
+        if (on_their_way > m.rows_ahead()) take();
+      }
+      // What is known of them is overwritten by the batch after the next.
+      while (on_their_way > 0 && taken < known - kArrivals) take();
+    }
+    while (on_their_way > 0) take();
+  }
+
+ private:
+  BRAID_HD std::int64_t& row_at(std::int64_t i) const {
+    return tables.rows[static_cast<std::uint32_t>(i) % (2 * kArrivals)];
+  }
+  BRAID_HD machine::Row source(std::int64_t i) const {
+    const layout::ThroughputMap& map = a.op.map;
+    return {{m.local() + map.row(rows.depth, row_at(i), rows.data_bytes), rows.data_bytes},
+            {m.local() + map.row_scales(rows.depth, row_at(i)), rows.scale_bytes}};
+  }
+
+  BRAID_HD void look_up(std::int64_t first, int count, std::int64_t known) {
+    m.sync_warp();
+    m.for_lanes(count, [&](int i) { row_at(known + i) = items.row_of(first + i * share.step); });
+    m.sync_warp();
+  }
+  // False where one does not come.
+  BRAID_HD bool arrive(std::int64_t first, int count, std::int64_t known) {
+    return m.wait_each(count, [&](int i) {
+      const std::int64_t row = row_at(known + i);
+      if (row < 0) return machine::WaitResult{true, 0};
+      return m.wait(flag_at(m.local(), a.op.map.arrived_flag(rows.depth, row)), rows.epoch,
+                    WaitTag{Operation::kDispatch, 0, items.source_of(first + i * share.step)},
+                    nullptr);
+    });
+  }
+  BRAID_HD void write_choices(int count, std::int64_t known) {
+    if (a.out_topk_idx == nullptr && a.out_weights == nullptr) return;
+    m.for_lanes(count * a.k, [&](int i) {
+      const std::int64_t row = row_at(known + i / a.k);
+      if (row < 0) return;
+      write_choice(
+          m, a, row, i % a.k,
+          reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));
+    });
+  }
+  BRAID_HD void take() {
+    while (row_at(taken) < 0) ++taken;
+    const std::int64_t row = row_at(taken);
+    const machine::Row staged = m.take_row(source(taken));
+    if (m.lane() == 0) {
+      m.copy_row(staged.data, a.out_x + row * rows.data_bytes);
+      if (rows.scale_bytes > 0) m.copy_row(staged.scales, a.out_scales + row * rows.scale_bytes);
+    }
+    m.leave_row();
+    ++taken;
+    --on_their_way;
+  }
+};
 
 // The rows past the received ones: no expert here is named.
 template <Machine M>
@@ -193,11 +238,16 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
   const auto rows = detail::Rows::of(a, epoch);
   if (detail::begin_operation(m, a.op, epoch, Operation::kDispatch)) {
     const auto split = detail::Split::of(m);
-    if (split.sends.takes_part) detail::send_rows(m, a, rows, split.sends);
+    const auto tables = detail::RowTables::of(m, a.op.map.shape.most_ranks());
+    if (split.sends.takes_part) {
+      const auto claims = detail::Claims::of(m, a.op, tables, a.num_tokens);
+      detail::TokensOut<M> out{m, a, rows, tables, claims};
+      detail::send_in_turn(m, out);
+    }
     if (split.receives.takes_part) {
-      detail::for_rows(m, a.op, split.receives, [&](int source, std::int64_t row) {
-        return detail::receive_row(m, a, rows, source, row);
-      });
+      const auto items = detail::RowItems::of(m, a.op);
+      detail::RowsIn<M>{m, a, rows, items, split.receives, tables}.run();
+      detail::write_own_choices(m, a, split.receives);
       if (a.fill_tail) detail::fill_tail(m, a, split.receives);
     }
     m.drain();

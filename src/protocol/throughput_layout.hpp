@@ -17,44 +17,56 @@ namespace detail {
 using layout::ChunkShape;
 using layout::kChunkTokens;
 
-// Of the worker, but for next and masks, which are the warp's.
+inline constexpr int kChunkWords = kChunkTokens / 32;
+
+// Of the worker, but for next, masks and goers, which are the warp's.
 struct LayoutTables {
   std::uint32_t* first_own;   // [R]: where this rank's rows begin at each rank
   std::uint32_t* from;        // [R]: rows from each source
   std::uint32_t* row_starts;  // [R + 1]
   std::uint32_t* tokens;      // [R]
+  std::uint32_t* coming;      // [R][chunks]: rows from each source's chunk
+  std::uint32_t* going;       // [chunks][R]: rows of this rank's chunk to each rank
   std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
-  std::uint32_t* masks;  // [kChunkTokens][mask_words]
+  std::uint32_t* masks;  // [kChunkTokens][mask_words]: the ranks that a token goes to
+  std::uint32_t* goers;  // [R][kChunkWords]: the tokens that go to a rank
   int mask_words;
 
   template <Machine M>
-  BRAID_HD static LayoutTables of(M& m, int num_ranks) {
-    const auto at = layout::ThroughputLayoutScratch::of(num_ranks);
+  BRAID_HD static LayoutTables of(M& m, const layout::ThroughputShape& shape) {
+    const auto at = layout::ThroughputLayoutScratch::of(shape);
     std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
     const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
     return {words(m.scratch() + at.first_own),
             words(m.scratch() + at.from),
             words(m.scratch() + at.row_starts),
             words(m.scratch() + at.tokens),
+            words(m.scratch() + at.coming),
+            words(m.scratch() + at.going),
             words(own),
             words(own + at.masks),
+            words(own + at.goers),
             at.mask_words};
   }
   BRAID_HD bool goes_to(int token, int rank) const {
     return (masks[token * mask_words + rank / 32] >> (rank % 32) & 1U) != 0;
+  }
+  // How many of the chunk's tokens before this one go to the rank; of all, how many.
+  BRAID_HD std::uint32_t tokens_before(int token, int rank) const {
+    const std::uint32_t* going_there = goers + rank * kChunkWords;
+    int count = 0;
+    for (int word = 0; word < kChunkWords; ++word) {
+      const int bits = token - 32 * word;
+      if (bits <= 0) break;
+      count += count_bits(bits >= 32 ? going_there[word] : going_there[word] & ((1U << bits) - 1));
+    }
+    return static_cast<std::uint32_t>(count);
   }
   // How many ranks before this one the token goes to.
   BRAID_HD std::int32_t ranks_before(int token, int rank) const {
     const std::uint32_t* mask = masks + token * mask_words;
     int count = count_bits(mask[rank / 32] & ((1U << rank % 32) - 1));
     for (int word = 0; word < rank / 32; ++word) count += count_bits(mask[word]);
-    return count;
-  }
-  BRAID_HD int num_ranks_of(int token) const {
-    int count = 0;
-    for (int word = 0; word < mask_words; ++word) {
-      count += count_bits(masks[token * mask_words + word]);
-    }
     return count;
   }
 };
@@ -64,6 +76,7 @@ struct Chunk {
   int source = 0;
   int index = 0;
   int num_tokens = 0;
+  const std::byte* bytes = nullptr;
   const std::int32_t* experts = nullptr;  // [num_tokens][k]
   const std::uint32_t* counts = nullptr;  // [R]
 };
@@ -72,25 +85,44 @@ BRAID_HD inline int chunks_of(std::uint32_t num_tokens) {
   return static_cast<int>(ceil_div(num_tokens, static_cast<std::uint32_t>(kChunkTokens)));
 }
 
+BRAID_HD inline Chunk chunk_in(const std::byte* bytes, const LayoutArgs& a, int source, int index) {
+  const auto shape = ChunkShape::of(a.topk.k, a.op.map.shape.num_ranks);
+  return {source,
+          index,
+          0,
+          bytes,
+          reinterpret_cast<const std::int32_t*>(bytes),
+          reinterpret_cast<const std::uint32_t*>(bytes + shape.counts_at)};
+}
 template <Machine M>
 BRAID_HD Chunk chunk_at(const M& m, const LayoutArgs& a, std::uint32_t epoch, int source,
                         int index) {
-  const std::byte* at = m.local() + a.op.map.chunk(depth_of(a.op, epoch), source, index);
-  const auto shape = ChunkShape::of(a.topk.k, a.op.map.shape.num_ranks);
-  return {source, index, 0, reinterpret_cast<const std::int32_t*>(at),
-          reinterpret_cast<const std::uint32_t*>(at + shape.counts_at)};
+  return chunk_in(m.local() + a.op.map.chunk(depth_of(a.op, epoch), source, index), a, source,
+                  index);
 }
 
-// A token's experts in `mask`, as the ranks that they are of. Ranks that don't take part get none.
-BRAID_HD inline void ranks_of(const LayoutArgs& a, const std::int32_t* experts, std::uint32_t* mask,
-                              int mask_words) {
-  for (int word = 0; word < mask_words; ++word) mask[word] = 0;
+// Which ranks a chunk's tokens go to. Ranks that don't take part get none. A warp's work.
+template <Machine M>
+BRAID_HD void find_ranks(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                         const std::int32_t* experts, int num_tokens) {
   const int num_local = a.experts.num_local();
-  for (int choice = 0; choice < a.topk.k; ++choice) {
-    if (experts[choice] < 0) continue;
-    const int rank = experts[choice] / num_local;
-    if (is_active(a.op, rank)) mask[rank / 32] |= 1U << rank % 32;
-  }
+  m.for_lanes(a.op.map.shape.num_ranks * kChunkWords, [&](int i) { tables.goers[i] = 0; });
+  m.sync_warp();
+  m.for_lanes(num_tokens, [&](int token) {
+    std::uint32_t* mask = tables.masks + token * tables.mask_words;
+    for (int word = 0; word < tables.mask_words; ++word) mask[word] = 0;
+    for (int choice = 0; choice < a.topk.k; ++choice) {
+      const int expert = experts[token * a.topk.k + choice];
+      if (expert < 0) continue;
+      const int rank = expert / num_local;
+      const std::uint32_t bit = 1U << rank % 32;
+      if ((mask[rank / 32] & bit) != 0 || !is_active(a.op, rank)) continue;
+      mask[rank / 32] |= bit;
+      // Each token's bit once.
+      m.scratch_add(tables.goers + rank * kChunkWords + token / 32, 1U << token % 32);
+    }
+  });
+  m.sync_warp();
 }
 
 // Writes a chunk of this rank's table, and what it counts to. A warp's work.
@@ -103,27 +135,26 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
   const int num_tokens = min_of(a.topk.num_tokens - first, kChunkTokens);
   auto* experts = reinterpret_cast<std::int32_t*>(to);
   auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(k, ranks).counts_at);
-  m.for_lanes(ranks, [&](int rank) { counts[rank] = 0; });
-  m.for_lanes(kChunkTokens * k, [&](int i) {
-    const int token = first + i / k;
-    const int choice = i % k;
-    if (token >= first + num_tokens) {
-      experts[i] = -1;
-      return;
+  // Several loads at a time in each lane.
+  constexpr int kAhead = 8;
+  static_assert(kChunkTokens % kAhead == 0);
+  const int step = kChunkTokens * k / kAhead;
+  m.for_lanes(step, [&](int i) {
+    std::int64_t values[kAhead];
+    for (int j = 0; j < kAhead; ++j) {
+      const int at = i + j * step;
+      values[j] = at < num_tokens * k ? a.topk.value(first, at) : -1;
     }
-    experts[i] = a.topk.expert(token, choice);
-    if (experts[i] >= 0) return;
-    const std::int64_t value = a.topk.value(token, choice);
-    if (!a.topk.may_be(value)) m.report_bad_choice(token, choice, value);
+    for (int j = 0; j < kAhead; ++j) {
+      const int at = i + j * step;
+      const bool is_expert = values[j] >= 0 && values[j] < a.topk.num_experts;
+      experts[at] = is_expert ? static_cast<std::int32_t>(values[j]) : -1;
+      if (!a.topk.may_be(values[j])) m.report_bad_choice(first + at / k, at % k, values[j]);
+    }
   });
   m.sync_warp();
-  m.for_lanes(num_tokens, [&](int token) {
-    std::uint32_t* mask = tables.masks + token * tables.mask_words;
-    ranks_of(a, experts + token * k, mask, tables.mask_words);
-    for (int rank = 0; rank < ranks; ++rank) {
-      if (tables.goes_to(token, rank)) m.scratch_add(counts + rank, 1);
-    }
-  });
+  find_ranks(m, a, tables, experts, num_tokens);
+  m.for_lanes(ranks, [&](int rank) { counts[rank] = tables.tokens_before(kChunkTokens, rank); });
   m.sync_warp();
 }
 
@@ -184,9 +215,16 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
                              WaitTag{Operation::kLayout, 0, source}, nullptr);
     if (!flag.reached) return;
     const Chunk chunk = chunk_at(m, a, epoch, source, index);
-    m.scratch_add(tables.from + source, chunk.counts[m.rank()]);
-    for (int rank = 0; rank < ranks && source < m.rank(); ++rank) {
-      m.scratch_add(tables.first_own + rank, chunk.counts[rank]);
+    const std::uint32_t coming = chunk.counts[m.rank()];
+    tables.coming[i] = coming;
+    m.scratch_add(tables.from + source, coming);
+    for (int rank = 0; rank < ranks && source <= m.rank(); ++rank) {
+      const std::uint32_t rows = chunk.counts[rank];
+      if (source < m.rank()) {
+        m.scratch_add(tables.first_own + rank, rows);
+      } else {
+        tables.going[index * ranks + rank] = rows;
+      }
     }
   });
   m.sync_worker();
@@ -205,14 +243,14 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
 // The places of a source's first row in this chunk; a warp keeps them from chunk to chunk.
 template <Machine M>
 BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
-                          std::uint32_t epoch, const Chunk& chunk) {
+                          const Chunk& chunk) {
   const int ranks = a.op.map.shape.num_ranks;
+  const std::uint32_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
   m.for_lanes(ranks + 1, [&](int i) {
     if (i < ranks && chunk.source != m.rank()) return;
-    const int to = i < ranks ? i : m.rank();
     std::uint32_t row = i < ranks ? tables.first_own[i] : tables.row_starts[chunk.source];
     for (int earlier = 0; earlier < chunk.index; ++earlier) {
-      row += chunk_at(m, a, epoch, chunk.source, earlier).counts[to];
+      row += i < ranks ? tables.going[earlier * ranks + i] : coming[earlier];
     }
     tables.next[i] = row;
   });
@@ -223,20 +261,20 @@ BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
 template <Machine M>
 BRAID_HD void place_own(M& m, const LayoutArgs& a, const LayoutTables& tables, const Chunk& chunk) {
   const int most = a.op.map.shape.most_ranks();
+  const int ranks = a.op.map.shape.num_ranks;
   const int first = chunk.index * kChunkTokens;
-  m.for_lanes(a.op.map.shape.num_ranks, [&](int rank) {
-    std::uint32_t row = tables.next[rank];
-    for (int token = 0; token < chunk.num_tokens; ++token) {
-      if (!tables.goes_to(token, rank)) continue;
-      destinations_of(a.op, first + token)[tables.ranks_before(token, rank)] = {rank, row++};
-    }
-    tables.next[rank] = row;
-  });
   m.for_lanes(chunk.num_tokens, [&](int token) {
-    for (int i = tables.num_ranks_of(token); i < most; ++i) {
-      destinations_of(a.op, first + token)[i] = {};
+    Destination* to = destinations_of(a.op, first + token);
+    int count = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      if (!tables.goes_to(token, rank)) continue;
+      to[count++] = {rank, tables.next[rank] + tables.tokens_before(token, rank)};
     }
+    for (; count < most; ++count) to[count] = {};
   });
+  m.sync_warp();
+  m.for_lanes(ranks,
+              [&](int rank) { tables.next[rank] += tables.tokens_before(kChunkTokens, rank); });
 }
 
 // A received row's choices as local experts, each counted once where it is named twice.
@@ -265,19 +303,12 @@ BRAID_HD void place_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables,
   const int k = a.topk.k;
   const int ranks = a.op.map.shape.num_ranks;
   const int most = a.op.map.shape.most_ranks();
-  m.for_lanes(chunk.num_tokens, [&](int token) {
-    ranks_of(a, chunk.experts + token * k, tables.masks + token * tables.mask_words,
-             tables.mask_words);
-  });
-  m.sync_warp();
+  find_ranks(m, a, tables, chunk.experts, chunk.num_tokens);
   if (chunk.source == m.rank()) place_own(m, a, tables, chunk);
   const std::uint32_t first = tables.next[ranks];
   m.for_lanes(chunk.num_tokens, [&](int token) {
     if (!tables.goes_to(token, m.rank())) return;
-    std::uint32_t row = first;
-    for (int earlier = 0; earlier < token; ++earlier) {
-      row += tables.goes_to(earlier, m.rank()) ? 1U : 0U;
-    }
+    const std::uint32_t row = first + tables.tokens_before(token, m.rank());
     const int slot =
         (chunk.index * kChunkTokens + token) * most + tables.ranks_before(token, m.rank());
     origin_of(a.op, row) = {static_cast<std::uint32_t>(chunk.source),
@@ -305,10 +336,12 @@ BRAID_HD void place_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables
     const std::int64_t end = min_of(share.end, before + count);
     for (std::int64_t i = begin; i < end; ++i) {
       const int index = static_cast<int>(i - before);
-      Chunk chunk = chunk_at(m, a, epoch, source, index);
+      const auto staged = m.stage(chunk_at(m, a, epoch, source, index).bytes,
+                                  ChunkShape::of(a.topk.k, ranks).bytes);
+      Chunk chunk = chunk_in(staged.data, a, source, index);
       const int rest = static_cast<int>(tables.tokens[source]) - index * kChunkTokens;
       chunk.num_tokens = min_of(rest, kChunkTokens);
-      if (i == begin) find_places(m, a, tables, epoch, chunk);
+      if (i == begin) find_places(m, a, tables, chunk);
       place_chunk(m, a, tables, chunk);
     }
     before += count;
@@ -340,7 +373,7 @@ BRAID_HD void tell_host(M& m, const LayoutArgs& a) {
 template <Machine M>
 BRAID_HD void layout_routing(M& m, const LayoutArgs& a) {
   const std::uint32_t epoch = state_of(a.op).epoch + 1;
-  const auto tables = detail::LayoutTables::of(m, a.op.map.shape.num_ranks);
+  const auto tables = detail::LayoutTables::of(m, a.op.map.shape);
   if (detail::begin_operation(m, a.op, epoch, Operation::kLayout)) {
     detail::send_chunks(m, a, tables, epoch);
     if (detail::read_counts(m, a, tables, epoch)) detail::place_chunks(m, a, tables, epoch);

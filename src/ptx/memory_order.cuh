@@ -32,6 +32,15 @@ __device__ inline void st_relaxed_sys_u64(std::uint64_t* word, std::uint64_t val
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
 }
 
+__device__ inline std::uint32_t atom_add_relaxed_gpu_u32(std::uint32_t* word, std::uint32_t value) {
+  std::uint32_t before;
+  asm volatile("atom.add.relaxed.gpu.global.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(word), "r"(value)
+               : "memory");
+  return before;
+}
+
 // Two words, each for itself. 16-aligned.
 struct WordPair {
   std::uint64_t first, second;

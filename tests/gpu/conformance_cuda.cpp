@@ -13,33 +13,13 @@
 #include "backend/cuda/device.hpp"
 #include "backend/cuda/stream.hpp"
 #include "conformance/suites.hpp"
+#include "gpu/cuda_ranks.hpp"
 #include "gpu/device_io.hpp"
 
 namespace braid::conformance {
 namespace {
 
 using ::testing::HasSubstr;
-
-enum class Spread { kOneDevice, kAllDevices };
-
-Ranks cuda_ranks(int num_ranks, Spread spread = Spread::kOneDevice,
-                 std::int64_t timeout_ms = 10000) {
-  Ranks ranks;
-  ranks.topology = {num_ranks, num_ranks};
-  ranks.options.backend = Backend::kCuda;
-  ranks.options.timeout_ms = timeout_ms;
-  // By default rank r is on device r modulo their number.
-  if (spread == Spread::kOneDevice) {
-    ranks.options.devices.assign(static_cast<std::size_t>(num_ranks), 0);
-  }
-  return ranks;
-}
-
-void expect_no_failure(const Failures& failures) {
-  for (std::size_t rank = 0; rank < failures.size(); ++rank) {
-    EXPECT_EQ(failures[rank], "") << "rank " << rank;
-  }
-}
 
 void check_cuda(cudaError_t status) {
   if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));

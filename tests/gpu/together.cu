@@ -76,7 +76,7 @@ struct BlockNeeds {
 };
 
 BlockNeeds needs_of(const cuda::SharedMap& map) {
-  return {map.num_warps * cuda::kWarpLanes, map.bytes};
+  return {map.warps.num_warps * cuda::kWarpLanes, map.bytes};
 }
 
 struct Grid {

@@ -44,6 +44,7 @@ class CpuMachine {
   int num_workers() const { return place_.num_workers; }
   static constexpr int warp() { return 0; }
   static constexpr int num_warps() { return 1; }
+  static constexpr int num_senders() { return 1; }
   static constexpr int lane() { return 0; }
   static constexpr int num_lanes() { return 1; }
   static constexpr int thread() { return 0; }
@@ -94,6 +95,12 @@ class CpuMachine {
     }
     return result;
   }
+  template <class F>
+  static bool wait_each(int count, F&& f) {
+    bool reached = true;
+    for (int i = 0; i < count; ++i) reached = f(i).reached && reached;
+    return reached;
+  }
   machine::WaitResult wait_warp(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag,
                                 std::int64_t* waited_ns) const {
     return wait(flag, epoch, tag, waited_ns);
@@ -137,9 +144,6 @@ class CpuMachine {
                 static_cast<std::size_t>(shape.payload_bytes() - scales_end));
     return {staging, shape.payload_bytes()};
   }
-  machine::Staged stage_encoded_row(DispatchFormat format, const std::uint16_t* x, int hidden) {
-    return stage_encoded(format, x, hidden, 1);
-  }
   template <class Fill>
   machine::Staged stage_filled(std::int64_t bytes, Fill&& fill) {
     std::byte* staging = staging_of(static_cast<std::size_t>(bytes));
@@ -147,6 +151,28 @@ class CpuMachine {
     return {staging, bytes};
   }
   static constexpr void settle() {}
+  static constexpr int rows_ahead() { return 0; }
+  void begin_row(const machine::Row& row) { row_ = row.data.data; }
+  static machine::Row take_row(const machine::Row& row) { return row; }
+  machine::Row take_encoded_row(DispatchFormat format, int hidden) {
+    const auto staged =
+        stage_encoded(format, reinterpret_cast<const std::uint16_t*>(row_), hidden, 1);
+    const auto shape = layout::MessageShape::of(format, hidden);
+    return {{staged.data, shape.data_bytes}, {staged.data + shape.scales_at, shape.scale_bytes}};
+  }
+  void send_row(const machine::Staged& row, int rank, std::int64_t offset) {
+    write(row.data, row.bytes, rank, 0, offset);
+  }
+  static void copy_row(const machine::Staged& row, std::byte* to) { copy(row, 0, row.bytes, to); }
+  static constexpr void leave_row() {}
+  static constexpr void skip_row() {}
+  template <int kNewest>
+  static void drain_rows() {
+    drain();
+  }
+  static std::uint32_t claim(std::uint32_t* counter) {
+    return std::atomic_ref<std::uint32_t>(*counter).fetch_add(1, std::memory_order_relaxed);
+  }
   machine::Staged stage_row(CombineFormat format, const std::uint16_t* x, int hidden) {
     const auto* given = reinterpret_cast<const std::byte*>(x);
     const std::int64_t most = codec::combine_row_max_bytes(format, hidden);
@@ -199,7 +225,12 @@ class CpuMachine {
     }
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
   }
-  void sum_rows(const machine::SumRequest& request, std::byte* out) { weighted_sum(request, out); }
+  void sum_rows(const machine::SumRequest& request, const machine::SumRequest&, std::byte* out) {
+    memory_->ones.resize(static_cast<std::size_t>(request.num_rows), 1.0F);
+    machine::SumRequest weighted = request;
+    weighted.weights = memory_->ones.data();
+    weighted_sum(weighted, out);
+  }
 
  protected:
   std::byte* peer_block(int rank) const { return context_.peer(rank); }
@@ -215,6 +246,7 @@ class CpuMachine {
   Kind kind_;
   WorkerPlace place_;
   std::unique_ptr<WorkerMemory> memory_;
+  const std::byte* row_ = nullptr;  // that was begun
   std::uint64_t bytes_[3] = {0, 0, 0};
   std::uint64_t messages_[3] = {0, 0, 0};
 };

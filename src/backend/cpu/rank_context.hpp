@@ -34,6 +34,7 @@ struct WorkerMemory {
   std::vector<std::byte> staging;
   std::vector<std::uint16_t> sum;
   std::vector<float> accumulator;
+  std::vector<float> ones;
 };
 
 class RankContext {

@@ -137,7 +137,8 @@ __device__ inline void sum_bf16(const machine::SumRequest& sum, const Team& team
   for (int at = team.thread; at < sum.hidden / 8; at += team.num_threads) {
     float sums[8] = {};
     for (int i = 0; i < sum.num_rows; ++i) {
-      add_eight(reinterpret_cast<const uint4*>(sum.rows[i])[at], sum.weights[i], sums);
+      const float weight = sum.weights == nullptr ? 1.0F : sum.weights[i];
+      add_eight(reinterpret_cast<const uint4*>(sum.rows[i])[at], weight, sums);
     }
     reinterpret_cast<uint4*>(out)[at] = eight_sums(sums);
   }

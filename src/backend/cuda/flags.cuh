@@ -113,8 +113,8 @@ class RankFlags {
 #pragma unroll 1
     for (int peer = 0; peer < control_.num_ranks; ++peer) {
       if (peer == args_.rank) continue;
-      auto* line =
-          reinterpret_cast<layout::AbortRecord*>(this->peer(peer) + control_.abort_record(args_.rank));
+      auto* line = reinterpret_cast<layout::AbortRecord*>(this->peer(peer) +
+                                                          control_.abort_record(args_.rank));
       line->culprit = tag.peer;
       line->operation = static_cast<std::int32_t>(tag.operation);
       line->round = tag.round;

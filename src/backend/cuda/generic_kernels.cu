@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(kMostThreads, 1)
 }
 
 LaunchShape shape_of(const MachineArgs& machine, Residency residency, cudaStream_t stream) {
-  return {machine.num_workers, machine.shared.num_warps * kWarpLanes, machine.shared.bytes,
-          residency, stream};
+  return {machine.num_workers, machine.shared.num_threads(), machine.shared.bytes, residency,
+          stream};
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include "backend/cuda/combine_rows.cuh"
 #include "backend/cuda/flags.cuh"
-#include "layout/shape.hpp"
+#include "layout/scratch.hpp"
 #include "ptx/bulk_copy.cuh"
 
 namespace braid::cuda {
@@ -12,10 +12,11 @@ namespace braid::cuda {
 // One thread's view. Every thread of a block makes one before it does anything else.
 class CudaMachine {
  public:
-  __device__ CudaMachine(const MachineArgs& args, const layout::ControlMap& control, std::byte* shared,
-                         int worker)
+  __device__ CudaMachine(const MachineArgs& args, const layout::ControlMap& control,
+                         std::byte* shared, int worker)
       : args_(args), flags_(args, control), shared_(shared), worker_(worker) {
-    if (thread() < 2 * num_warps() + 2) ptx::mbarrier_init(barrier(thread()), 1);
+    for_threads(SharedMap::barriers_of(num_warps()),
+                [&](int i) { ptx::mbarrier_init(barrier(i), 1); });
     ptx::fence_mbarrier_init_release_cluster();
     __syncthreads();
   }
@@ -25,7 +26,7 @@ class CudaMachine {
     for (; fetched_ahead_ > 0; --fetched_ahead_) {
       const int place = fetch_turn_ ^ (fetched_ahead_ & 1);
       std::uint32_t parity = block_parity_ >> place & 1;
-      await_load(barrier(num_warps() + place), parity);
+      await_load(barrier(place), parity);
     }
   }
   CudaMachine(const CudaMachine&) = delete;
@@ -37,6 +38,7 @@ class CudaMachine {
   __device__ int warp() const { return thread() / kWarpLanes; }
   __device__ int num_warps() const { return num_threads() / kWarpLanes; }
   __device__ int lane() const { return thread() % kWarpLanes; }
+  __device__ int num_senders() const { return args_.shared.warps.num_senders; }
   __device__ static constexpr int num_lanes() { return kWarpLanes; }
   __device__ int thread() const { return static_cast<int>(threadIdx.x); }
   __device__ int num_threads() const { return static_cast<int>(blockDim.x); }
@@ -95,6 +97,15 @@ class CudaMachine {
     missed_ = missed_ || !result.reached;
     return result;
   }
+  template <class F>
+  __device__ bool wait_each(int count, F&& f) {
+    bool reached = true;
+    for_lanes(count, [&](int i) { reached = f(i).reached && reached; });
+    const bool all = __all_sync(kAllLanes, static_cast<int>(reached)) != 0;
+    __syncwarp();
+    if (lane() == 0) ptx::fence_proxy_async();
+    return all;
+  }
   __device__ bool failed() const { return failed_; }
   __device__ void report_bad_choice(std::int64_t token, int choice, std::int64_t value) const {
     RankFlags::report_bad_choice(args_, token, choice, value);
@@ -119,17 +130,16 @@ class CudaMachine {
       return;
     }
     start_load(fetched_row(fetch_turn_), reinterpret_cast<const std::byte*>(row), bytes,
-               barrier(num_warps() + fetch_turn_));
+               barrier(fetch_turn_));
     fetch_turn_ ^= 1;
     ++fetched_ahead_;
   }
   __device__ machine::Staged stage(const std::byte* source, std::int64_t bytes) {
     if (lane() == 0) {
       ptx::fence_proxy_async();  // what an acquire has shown to loads is shown to this copy too
-      start_load(warp_row(), source, bytes, barrier(warp()));
+      start_load(warp_row(), source, bytes, place_barrier(0));
     }
-    piece_turn_ = 0;
-    await_piece();
+    await_place(0);
     return {warp_row(), bytes};
   }
   __device__ machine::Staged stage_row(CombineFormat format, const std::uint16_t* x, int hidden) {
@@ -140,15 +150,6 @@ class CudaMachine {
     ptx::fence_proxy_async_shared_cta();
     __syncwarp();
     return {warp_row(), bytes};
-  }
-  __device__ machine::Staged stage_encoded_row(DispatchFormat format, const std::uint16_t* x,
-                                               int hidden) {
-    const layout::MessageShape shape = layout::MessageShape::of(format, hidden);
-    if (format == DispatchFormat::kBf16) return stage(given(x), shape.payload_bytes());
-    return stage_filled(shape.payload_bytes(), [&](std::byte* row) {
-      encode_fp8(format, x, hidden, {lane(), kWarpLanes}, row, row + shape.scales_at,
-                 row + shape.header_at);
-    });
   }
   template <class Fill>
   __device__ machine::Staged stage_filled(std::int64_t bytes, Fill&& fill) {
@@ -161,18 +162,111 @@ class CudaMachine {
     ptx::bulk_wait_group_read_0();
     __syncwarp();
   }
+  // Of a warp's places, in turn, one or two are loaded ahead of the row that is taken, and one is
+  // still being read by the copies of the row before it.
+  __device__ int rows_ahead() const {
+    return places() > 2 ? min_of(places() - 2, layout::kMostAhead) : places() - 1;
+  }
+  __device__ void begin_row(const machine::Row& row) {
+    if (places() - rows_ahead() > 1) {
+      ptx::bulk_wait_group_read<1>();
+    } else {
+      ptx::bulk_wait_group_read<0>();
+    }
+    __syncwarp();
+    std::byte* place = place_row(begun_);
+    if (!is_bulk(row.scales)) {
+      copy_words(place + row.data.bytes, row.scales.data, row.scales.bytes, {lane(), kWarpLanes});
+      ptx::fence_proxy_async_shared_cta();
+      __syncwarp();
+    }
+    if (lane() == 0) {
+      const auto bytes = static_cast<std::uint32_t>(row.data.bytes);
+      const auto scale_bytes =
+          is_bulk(row.scales) ? static_cast<std::uint32_t>(row.scales.bytes) : 0u;
+      std::uint64_t* barrier = place_barrier(begun_);
+      ptx::mbarrier_arrive_expect_tx_release_cta(barrier, bytes + scale_bytes);
+      ptx::bulk_copy_global_to_shared(place, row.data.data, bytes, barrier);
+      if (scale_bytes > 0) {
+        ptx::bulk_copy_global_to_shared(place + bytes, row.scales.data, scale_bytes, barrier);
+      }
+    }
+    begun_ = begun_ + 1 == places() ? 0 : begun_ + 1;
+  }
+  __device__ machine::Row take_row(const machine::Row& row) {
+    await_place(taken_);
+    const std::byte* place = place_row(taken_);
+    return {{place, row.data.bytes}, {place + row.data.bytes, row.scales.bytes}};
+  }
+  // In the row's own place: what a lane writes is never behind what others have still to read. The
+  // scales go behind the row as it came.
+  __device__ machine::Row take_encoded_row(DispatchFormat format, int hidden) {
+    await_place(taken_);
+    std::byte* row = place_row(taken_);
+    std::byte* scales = row + 2 * std::int64_t{hidden};
+    const int num_groups = hidden / kScaleGroup;
+#pragma unroll 1
+    for (int base = 0; base < num_groups; base += 8) {
+      uint4 values[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int group = base + 2 * i + lane() / 16;
+        values[i] = group < num_groups
+                        ? reinterpret_cast<const uint4*>(row)[group * 16 + lane() % 16]
+                        : uint4{};
+      }
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int group = base + 2 * i + lane() / 16;
+        encode_eight(format, values[i], group, group < num_groups, row, scales);
+      }
+      __syncwarp();
+    }
+    ptx::fence_proxy_async_shared_cta();
+    __syncwarp();
+    return {{row, std::int64_t{hidden}}, {scales, codec::dispatch_scale_bytes(format, hidden)}};
+  }
+  __device__ void send_row(const machine::Staged& part, int rank, std::int64_t offset) const {
+    copy_row(part, flags_.peer(rank) + offset);
+  }
+  __device__ void copy_row(const machine::Staged& part, std::byte* to) const {
+    const auto unaligned =
+        reinterpret_cast<std::uintptr_t>(to) | static_cast<std::uintptr_t>(part.bytes);
+    if (unaligned % 16 == 0) {
+      ptx::bulk_copy_shared_to_global(to, part.data, static_cast<std::uint32_t>(part.bytes));
+    } else {
+      copy_words(to, part.data, part.bytes, {0, 1});
+    }
+  }
+  // One group a row, in every lane.
+  __device__ void leave_row() {
+    ptx::bulk_commit_group();
+    taken_ = taken_ + 1 == places() ? 0 : taken_ + 1;
+  }
+  __device__ static std::uint32_t claim(std::uint32_t* counter) {
+    std::uint32_t number = 0;
+    if (is_first_lane()) number = ptx::atom_add_relaxed_gpu_u32(counter, 1);
+    return __shfl_sync(kAllLanes, number, 0);
+  }
+  __device__ void skip_row() const { ptx::bulk_commit_group(); }
+  template <int kNewest>
+  __device__ void drain_rows() const {
+    ptx::bulk_wait_group<kNewest>();
+    __syncwarp();
+  }
   __device__ machine::Staged stage_encoded(DispatchFormat format, const std::uint16_t* x,
                                            int hidden, int num_encoders) {
     const layout::MessageShape shape = layout::MessageShape::of(format, hidden);
     std::byte* row = block_row(turn_);
     turn_ ^= 1;
     if (format == DispatchFormat::kBf16) {
-      if (thread() == 0) start_load(row, given(x), shape.payload_bytes(), barrier(num_warps()));
-      await_load(barrier(num_warps()), block_parity_);
+      if (thread() == 0) start_load(row, given(x), shape.payload_bytes(), barrier(0));
+      await_load(barrier(0), block_parity_);
     } else if (warp() < num_encoders) {
       const int place = turn_ ^ 1;
       std::uint32_t parity = block_parity_ >> place & 1;
-      await_load(barrier(num_warps() + place), parity);
+      await_load(barrier(place), parity);
       const Team encoders{thread(), num_encoders * kWarpLanes};
       encode_fp8(format, reinterpret_cast<const std::uint16_t*>(fetched_row(place)), hidden,
                  encoders, row, row + shape.scales_at, row + shape.header_at);
@@ -238,71 +332,88 @@ class CudaMachine {
       sum_logfmt(request, team(), row);
     }
   }
-  // A piece of every row is summed while the next piece of each is on its way into the other half
-  // of the warp's shared memory: loads into registers would be too few at a time.
-  __device__ void sum_rows(const machine::SumRequest& request, std::byte* out) {
-    const auto piece = static_cast<int>(args_.shared.row_bytes / 2 / 16) / max_of(request.num_rows, 1);
-    if (piece == 0 || request.num_rows == 0) {
+  // A piece of every row is summed while later pieces of each, at the end the next sum's first, are
+  // on their way into other parts of the warp's row: loads into registers would be too few at a
+  // time. What the rows' flags have acquired, wait_each has shown to copies.
+  __device__ void sum_rows(const machine::SumRequest& request, const machine::SumRequest& next,
+                           std::byte* out) {
+    const int room = room_of(request);
+    if (room == 0) {
       sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
       return;
     }
     const int vectors = request.hidden / 8;
-    const auto load = [&](int first) {
-      if (first >= vectors || lane() != 0) return;
-      load_pieces(request, {first, min_of(piece, vectors - first), piece});
-    };
-    ptx::fence_proxy_async();  // what an acquire has shown to loads is shown to these copies too
-    load(0);
-    piece_turn_ = 0;
-    for (int first = 0; first < vectors; first += piece) {
-      piece_turn_ ^= 1;
-      load(first + piece);
-      piece_turn_ ^= 1;
-      await_piece();
-      sum_pieces(request, {first, min_of(piece, vectors - first), piece}, out);
+    const int pieces = (vectors + room - 1) / room;
+    const int next_room = room_of(next);
+    const int next_pieces = next_room == 0 ? 0 : (vectors + next_room - 1) / next_room;
+    for (int piece = 0; piece < pieces; ++piece) {
+      // As many ahead as there are parts.
+      for (; pieces_ahead_ < kMostPlaces; ++pieces_ahead_) {
+        const int later = piece + pieces_ahead_;
+        const int part = (part_ + pieces_ahead_) % kMostPlaces;
+        if (later < pieces) {
+          load_pieces(request, later * room, part);
+        } else if (later - pieces < next_pieces) {
+          load_pieces(next, (later - pieces) * next_room, part);
+        } else {
+          break;
+        }
+      }
+      await_place(part_);
+      sum_pieces(request, piece * room, out);
       __syncwarp();
-      piece_turn_ ^= 1;
+      part_ = (part_ + 1) % kMostPlaces;
+      --pieces_ahead_;
     }
   }
 
  private:
-  // Vectors of every row: from `first` on, `count` of them, in places for `room`.
-  struct Piece {
-    int first, count, room;
-  };
-  __device__ std::uint64_t* piece_barrier() const {
-    return barrier(piece_turn_ == 0 ? warp() : num_warps() + 2 + warp());
+  __device__ static bool is_first_lane() { return threadIdx.x % kWarpLanes == 0; }
+  __device__ static bool is_bulk(const machine::Staged& part) {
+    return (reinterpret_cast<std::uintptr_t>(part.data) | static_cast<std::uintptr_t>(part.bytes)) %
+               16 ==
+           0;
   }
-  __device__ void await_piece() {
-    std::uint32_t parity = warp_parities_ >> piece_turn_ & 1;
-    await_load(piece_barrier(), parity);
-    warp_parities_ ^= 1u << piece_turn_;
+  // Vectors of each of a sum's rows that a part of the warp's row has room for; 0: too few.
+  __device__ int room_of(const machine::SumRequest& request) const {
+    if (request.num_rows == 0) return 0;
+    return static_cast<int>(args_.shared.row_bytes / (16 * kMostPlaces)) / request.num_rows;
   }
-  __device__ uint4* piece_row(int row, int room) const {
-    const std::int64_t half = args_.shared.row_bytes / 2 / 16 * piece_turn_;
-    return reinterpret_cast<uint4*>(warp_row()) + half + row * room;
+  __device__ uint4* piece_row(int part, int at) const {
+    return reinterpret_cast<uint4*>(warp_row()) +
+           args_.shared.row_bytes / (16 * kMostPlaces) * part + at;
   }
-  // One lane's.
-  __device__ void load_pieces(const machine::SumRequest& request, const Piece& piece) const {
-    const auto bytes = static_cast<std::uint32_t>(16 * piece.count);
+  __device__ void load_pieces(const machine::SumRequest& request, int first, int part) const {
+    if (lane() != 0) return;
+    const int room = room_of(request);
+    const auto bytes = static_cast<std::uint32_t>(16 * min_of(room, request.hidden / 8 - first));
     ptx::mbarrier_arrive_expect_tx_release_cta(
-        piece_barrier(), bytes * static_cast<std::uint32_t>(request.num_rows));
+        place_barrier(part), bytes * static_cast<std::uint32_t>(request.num_rows));
     for (int row = 0; row < request.num_rows; ++row) {
-      ptx::bulk_copy_global_to_shared(piece_row(row, piece.room),
-                                      request.rows[row] + 16 * std::int64_t{piece.first}, bytes,
-                                      piece_barrier());
+      ptx::bulk_copy_global_to_shared(piece_row(part, row * room),
+                                      request.rows[row] + 16 * std::int64_t{first}, bytes,
+                                      place_barrier(part));
     }
   }
-  __device__ void sum_pieces(const machine::SumRequest& request, const Piece& piece,
-                             std::byte* out) const {
+  // Two vectors at a time.
+  __device__ void sum_pieces(const machine::SumRequest& request, int first, std::byte* out) const {
+    const int room = room_of(request);
+    const int count = min_of(room, request.hidden / 8 - first);
+    const uint4* rows = piece_row(part_, 0);
+    auto* to = reinterpret_cast<uint4*>(out) + first;
 #pragma unroll 1
-    for (int i = lane(); i < piece.count; i += kWarpLanes) {
-      float sums[8] = {};
+    for (int i = lane(); i < count; i += 2 * kWarpLanes) {
+      const bool both = i + kWarpLanes < count;
+      const int second = both ? i + kWarpLanes : i;
+      float sums[2][8] = {};
 #pragma unroll 2
       for (int row = 0; row < request.num_rows; ++row) {
-        add_eight(piece_row(row, piece.room)[i], request.weights[row], sums);
+        const uint4 x = rows[row * room + i], y = rows[row * room + second];
+        add_eight(x, 1.0F, sums[0]);
+        add_eight(y, 1.0F, sums[1]);
       }
-      reinterpret_cast<uint4*>(out)[piece.first + i] = eight_sums(sums);
+      to[i] = eight_sums(sums[0]);
+      if (both) to[second] = eight_sums(sums[1]);
     }
   }
 
@@ -319,8 +430,23 @@ class CudaMachine {
   __device__ std::byte* fetched_row(int turn) const {
     return shared_ + args_.shared.fetched_rows + turn * args_.shared.fetched_bytes;
   }
-  __device__ std::byte* warp_row() const {
-    return shared_ + args_.shared.warp_rows + warp() * args_.shared.row_bytes;
+  // A warp's places: rows, and a barrier each.
+  __device__ int places() const {
+    const WarpPlaces& warps = args_.shared.warps;
+    return warp() < warps.num_senders ? warps.sender_places : warps.other_places;
+  }
+  __device__ std::byte* place_row(int place) const {
+    return shared_ + args_.shared.warp_rows +
+           (args_.shared.first_place(warp()) + place) * args_.shared.row_bytes;
+  }
+  __device__ std::byte* warp_row() const { return place_row(0); }
+  __device__ std::uint64_t* place_barrier(int place) const {
+    return barrier(2 + kMostPlaces * warp() + place);
+  }
+  __device__ void await_place(int place) {
+    std::uint32_t parity = place_parities_ >> place & 1;
+    await_load(place_barrier(place), parity);
+    place_parities_ ^= 1u << place;
   }
 
   // A row into shared memory. One thread starts it, any may wait for it.
@@ -344,15 +470,16 @@ class CudaMachine {
   RankFlags flags_;
   std::byte* shared_;
   int worker_;
-  int turn_ = 0;                    // which block row is staged next
-  int fetch_turn_ = 0;              // the fetching thread's: which place is fetched into next
-  int fetched_ahead_ = 0;           // its rows that are not staged yet
-  // Which half of the warp's row a sum's piece is in, with a barrier of its own; 0 for a whole row.
-  int piece_turn_ = 0;
-  std::uint32_t warp_parities_ = 0;  // of the phases that are waited for next, a bit each
-  std::uint32_t block_parity_ = 0;  // the same for the block's rows, a bit each
-  bool missed_ = false;             // a wait of this thread has failed
-  bool failed_ = false;             // one of the block's has, as of the last sync_worker
+  int turn_ = 0;                      // which block row is staged next
+  int fetch_turn_ = 0;                // the fetching thread's: which place is fetched into next
+  int fetched_ahead_ = 0;             // its rows that are not staged yet
+  int begun_ = 0, taken_ = 0;         // the places of the warp's next rows to be begun, and taken
+  std::uint32_t place_parities_ = 0;  // of the phases that are waited for next, a bit each
+  int part_ = 0;                      // of the warp's row: where the next piece of a sum is
+  int pieces_ahead_ = 0;              // from there on, that are on their way
+  std::uint32_t block_parity_ = 0;    // the same for the block's rows, a bit each
+  bool missed_ = false;               // a wait of this thread has failed
+  bool failed_ = false;               // one of the block's has, as of the last sync_worker
 };
 
 static_assert(machine::Machine<CudaMachine>);

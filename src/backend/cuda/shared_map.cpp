@@ -1,8 +1,8 @@
 #include "backend/cuda/shared_map.hpp"
 
 #include "backend/cuda/kernels.hpp"
-#include "base/check.hpp"
 #include "backend/cuda/throughput_kernels.hpp"
+#include "base/check.hpp"
 #include "layout/scratch.hpp"
 
 namespace braid::cuda {
@@ -19,7 +19,7 @@ SharedMap widest(const Roles& roles) {
   for (int warps = kMostWarps;; --warps) {
     const SharedMap map = SharedMap::of(
         {layout::scratch_bytes(roles.experts, roles.top_k), roles.row_bytes, roles.fetched_bytes},
-        warps);
+        {warps, warps, 1, 1});
     if (map.bytes <= kSharedLimit) return map;
     require(warps > 1,
             "a row of {} bytes with {} experts takes {} bytes of a block's shared memory, but "
@@ -28,32 +28,74 @@ SharedMap widest(const Roles& roles) {
   }
 }
 
-// A warp stages its own rows of so many bytes, and the block none.
-SharedMap widest(const protocol::ThroughputArgs& op, std::int64_t row_bytes) {
-  for (int warps = kMostWarps;; --warps) {
-    const SharedMap map = SharedMap::of(
-        {layout::throughput_scratch_bytes(op.map.shape, warps), row_bytes, 0, 0}, warps);
-    if (map.bytes <= kSharedLimit) return map;
-    require(warps > 1,
-            "a row of {} bytes on {} ranks takes {} bytes of a block's shared memory, but there are "
-            "{}",
-            row_bytes, op.map.shape.num_ranks, map.bytes, kSharedLimit);
+// Of high throughput: rows of so many bytes, which warps stage and the block does not.
+struct Rows {
+  const protocol::ThroughputArgs& op;
+  std::int64_t bytes;
+
+  SharedMap map_of(const WarpPlaces& warps) const {
+    return SharedMap::of(
+        {layout::throughput_scratch_bytes(op.map.shape, warps.num_warps), bytes, 0, 0}, warps);
   }
+  bool fit(const WarpPlaces& warps) const { return map_of(warps).bytes <= kSharedLimit; }
+  [[noreturn]] void refuse(const WarpPlaces& least) const {
+    fail(ErrorCode::kInvalidArgument,
+         "rows of {} bytes on {} ranks take {} bytes of a block's shared memory, but there are {}",
+         bytes, op.map.shape.num_ranks, map_of(least).bytes, kSharedLimit);
+  }
+};
+
+// The first of some ways to share a block that fits.
+template <class... Ways>
+SharedMap first_fit(const Rows& rows, const Ways&... ways) {
+  WarpPlaces chosen;
+  const auto takes = [&](const WarpPlaces& way) {
+    chosen = way;
+    return rows.fit(way);
+  };
+  if (!(takes(ways) || ...)) rows.refuse(chosen);
+  return rows.map_of(chosen);
 }
 
 }  // namespace
 
 SharedMap shared_map_of(const protocol::LayoutArgs& args) {
-  return widest(args.op, layout::ChunkShape::of(args.topk.k, args.op.map.shape.num_ranks).bytes);
+  const Rows chunks{args.op,
+                    layout::ChunkShape::of(args.topk.k, args.op.map.shape.num_ranks).bytes};
+  return first_fit(chunks, WarpPlaces{16, 16, 1, 0}, WarpPlaces{8, 8, 1, 0},
+                   WarpPlaces{1, 1, 1, 0});
 }
 
+// What is on its way at a time is what a block's shared memory holds: few warps with four rows each
+// do, and half of that is for what comes. Rows that stay where they arrive are waited for by warps
+// that stage nothing; rows that are encoded here want more warps.
 SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
-  return widest(args.op,
-                layout::MessageShape::of(args.format, args.op.map.shape.hidden).payload_bytes());
+  const int hidden = args.op.map.shape.hidden;
+  const auto shape = layout::MessageShape::of(args.format, hidden);
+  const std::int64_t scales = round_up(shape.scale_bytes, layout::kRowAlignment);
+  if (args.format != DispatchFormat::kBf16 && args.scales == nullptr) {
+    // A row comes as BF16, and its scales go behind it.
+    const Rows rows{args.op, 2 * std::int64_t{hidden} + scales};
+    if (args.in_region) {
+      return first_fit(rows, WarpPlaces{9, 7, 2, 0}, WarpPlaces{4, 3, 2, 0},
+                       WarpPlaces{2, 1, 1, 0});
+    }
+    return first_fit(rows, WarpPlaces{7, 5, 2, 2}, WarpPlaces{3, 2, 2, 2}, WarpPlaces{2, 1, 1, 1});
+  }
+  const Rows rows{args.op, shape.data_bytes + scales};
+  if (args.in_region) {
+    return first_fit(rows, WarpPlaces{10, 6, 4, 0}, WarpPlaces{6, 4, 4, 0}, WarpPlaces{7, 5, 3, 0},
+                     WarpPlaces{6, 4, 3, 0}, WarpPlaces{4, 2, 3, 0}, WarpPlaces{2, 1, 1, 0});
+  }
+  return first_fit(rows, WarpPlaces{12, 6, 2, 2}, WarpPlaces{8, 4, 2, 2}, WarpPlaces{6, 3, 2, 2},
+                   WarpPlaces{4, 2, 3, 3}, WarpPlaces{2, 1, 3, 2}, WarpPlaces{2, 1, 1, 1});
 }
 
+// What comes home is summed by warps that have the pieces of one row at a time.
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
-  return widest(args.op, args.op.map.shape.home_row_bytes());
+  const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
+  return first_fit(rows, WarpPlaces{16, 4, 2, 1}, WarpPlaces{12, 3, 2, 1}, WarpPlaces{9, 3, 2, 1},
+                   WarpPlaces{8, 2, 3, 1}, WarpPlaces{4, 1, 3, 1}, WarpPlaces{2, 1, 1, 1});
 }
 
 SharedMap shared_map_of(const protocol::DispatchArgs& args) {

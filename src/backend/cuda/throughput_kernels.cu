@@ -46,8 +46,8 @@ void launch_role(void (*kernel)(ThroughputKernelArgs<Operation>),
                  const ThroughputKernelArgs<Operation>& args, cudaStream_t stream) {
   const MachineArgs& machine = args.machine;
   launch(kernel,
-         LaunchShape{machine.num_workers, machine.shared.num_warps * kWarpLanes,
-                     machine.shared.bytes, Residency::kAny, stream,
+         LaunchShape{machine.num_workers, machine.shared.num_threads(), machine.shared.bytes,
+                     Residency::kAny, stream,
                      machine.starts_early ? Start::kEarly : Start::kAfterTheLast},
          args);
 }
