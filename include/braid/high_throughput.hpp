@@ -22,7 +22,8 @@
 // and the same optional tensors given (token counts and contents differ freely; a rank may have
 // none). Calls on one buffer come from one thread at a time, and its operations run in the order of
 // the calls, across streams. What the host can see is checked before anything is sent. Failures,
-// bad top-k values on CUDA, and what a program must do on CUDA: as in buffer.hpp.
+// bad top-k values on CUDA, and what a program must do on CUDA: as in buffer.hpp. There rows and
+// biases are at multiples of 16 bytes.
 //
 // Without host synchronization. Where received() was not called on a handle, the host does not know
 // N, and outputs must have R*T rows. The first N are the same, bit for bit; of the tail, topk_idx
@@ -127,7 +128,7 @@ class HighThroughputBuffer {
   static MemoryPlan plan(const Topology& topology, const HighThroughputOptions& options);
 
   // Collective. Throws kInvalidArgument naming the option, also where ranks disagree, and for a
-  // topology of several nodes. Throws kMissing where the backend has no high throughput yet.
+  // topology of several nodes.
   HighThroughputBuffer(Group& group, const HighThroughputOptions& options);
 
   const HighThroughputOptions& options() const;

@@ -112,16 +112,22 @@ struct ThroughputLayoutScratch {
   }
 };
 
-// One sum of high throughput, a warp's: pointers to its rows, biases first, and as many ones.
+// Rows that a warp sends before it waits for their way and raises their flags behind it.
+inline constexpr int kFlagBatch = 4;
+
+// Combine's in high throughput, a warp's: pointers to the rows of a sum, biases first, and as many
+// ones; the rows that it has sent and not told of yet.
 struct ThroughputSumScratch {
   std::int64_t ones = 0;
+  std::int64_t batch = 0;  // [kFlagBatch] u32
   std::int64_t warp_bytes = 0;
 
   BRAID_HD static constexpr ThroughputSumScratch of(int most_ranks) {
     ThroughputSumScratch scratch;
     const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
     scratch.ones = detail::after(0, 8 * most);
-    scratch.warp_bytes = detail::after(scratch.ones, 4 * most);
+    scratch.batch = detail::after(scratch.ones, 4 * most);
+    scratch.warp_bytes = detail::after(scratch.batch, std::int64_t{4} * kFlagBatch);
     return scratch;
   }
 };

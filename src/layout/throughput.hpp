@@ -112,6 +112,9 @@ struct ThroughputMap {
   }
 
   BRAID_HD constexpr ControlMap control_map() const { return {control, shape.num_ranks}; }
+  BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
+    return control_map().abort_record(reporter);
+  }
   BRAID_HD constexpr std::int64_t received_flag(int depth_idx, int source) const {
     return received.offset + (std::int64_t{depth_idx} * shape.num_ranks + source) * kFlagLine;
   }

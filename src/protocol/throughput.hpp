@@ -2,6 +2,7 @@
 // node's ranks run all workers at the same time; a warp takes a token or a row at a time.
 #pragma once
 
+#include "layout/scratch.hpp"
 #include "protocol/control.hpp"
 
 namespace braid::protocol {
@@ -11,8 +12,7 @@ using layout::RowOrigin;
 
 namespace detail {
 
-// Rows that a warp sends before it waits for their way and raises their flags behind it.
-inline constexpr int kFlagBatch = 4;
+using layout::kFlagBatch;
 
 // Which warps of the rank's workers do something, and which of them this one is.
 struct WarpShare {

@@ -3,23 +3,24 @@
 // their ranks. Rows of this rank's own tokens are summed where they are.
 #pragma once
 
-#include "layout/scratch.hpp"
 #include "protocol/throughput.hpp"
 
 namespace braid::protocol {
 
 namespace detail {
 
-// A warp's: the rows of one sum, and a weight of 1 for each.
+// A warp's: the rows of one sum, and a weight of 1 for each; the rows that it has sent.
 struct RowSumTables {
   const std::byte** rows;
   float* ones;
+  std::uint32_t* batch;  // [kFlagBatch]
 
   template <Machine M>
   BRAID_HD static RowSumTables of(M& m, int most_ranks) {
     const auto at = layout::ThroughputSumScratch::of(most_ranks);
     std::byte* own = m.scratch() + m.warp() * at.warp_bytes;
-    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones)};
+    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones),
+            reinterpret_cast<std::uint32_t*>(own + at.batch)};
   }
 };
 
@@ -42,35 +43,34 @@ BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
   m.count_message(rank);
 }
 
-// Rows that were sent and whose flags are not raised yet. A warp's.
-struct RowBatch {
-  std::uint32_t rows[kFlagBatch] = {};
-  int count = 0;
-};
-
+// The first `count` rows of the batch are at home: tells their ranks. A warp's work.
 template <Machine M>
-BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch, RowBatch& batch) {
-  m.drain();
-  for (int i = 0; i < batch.count && m.lane() == 0; ++i) {
-    const RowOrigin home = origin_of(a.op, batch.rows[i]);
+BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch, int count) {
+  const std::uint32_t* batch = RowSumTables::of(m, a.op.map.shape.most_ranks()).batch;
+  m.drain();  // also what lane 0 has noted
+  m.for_lanes(count, [&](int i) {
+    const RowOrigin home = origin_of(a.op, batch[i]);
     m.raise(static_cast<int>(home.rank), a.op.map.returned_flag(depth_of(a.op, epoch), home.slot),
             layout::make_word(epoch, 0));
-  }
-  batch.count = 0;
+  });
+  m.sync_warp();
 }
 
 template <Machine M>
 BRAID_HD void send_rows_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
                              const WarpShare& share) {
-  RowBatch batch;
+  const auto tables = RowSumTables::of(m, a.op.map.shape.most_ranks());
+  int count = 0;
   for_rows(m, a.op, share, [&](int source, std::int64_t row) {
     if (source == m.rank()) return true;
     send_row_home(m, a, epoch, row);
-    batch.rows[batch.count++] = static_cast<std::uint32_t>(row);
-    if (batch.count == kFlagBatch) raise_returned(m, a, epoch, batch);
+    if (m.lane() == 0) tables.batch[count] = static_cast<std::uint32_t>(row);
+    if (++count < kFlagBatch) return true;
+    raise_returned(m, a, epoch, count);
+    count = 0;
     return true;
   });
-  raise_returned(m, a, epoch, batch);
+  raise_returned(m, a, epoch, count);
 }
 
 // Waits for the rows of a token that come from elsewhere. False where one does not.

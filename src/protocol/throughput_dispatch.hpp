@@ -49,11 +49,11 @@ BRAID_HD void send_row_to(M& m, const RowsDispatchArgs& a, const Rows& rows,
                           const machine::Staged& staged, std::int64_t token,
                           const Destination& to) {
   const layout::ThroughputMap& map = a.op.map;
-  m.count_message(to.rank);
   if (to.rank == m.rank() && !a.in_region) {
     m.copy(staged, 0, rows.data_bytes, a.out_x + to.row * rows.data_bytes);
     return;
   }
+  m.count_message(to.rank);
   m.send({staged.data, rows.data_bytes}, to.rank, 0, map.row(rows.depth, to.row, rows.data_bytes));
   if (rows.scale_words > 0) {
     m.write(reinterpret_cast<const std::byte*>(scales_of(a, rows, staged, token)),
@@ -154,6 +154,7 @@ BRAID_HD bool receive_row(M& m, const RowsDispatchArgs& a, const Rows& rows, int
   const auto flag = m.wait_warp(flag_at(m.local(), a.op.map.arrived_flag(rows.depth, row)),
                                 rows.epoch, WaitTag{Operation::kDispatch, 0, source}, nullptr);
   if (!flag.reached) return false;
+  m.sync_warp();  // one lane has waited, all of them read
   if (!a.in_region) take_row(m, a, rows, row);
   write_choices(m, a, row,
                 reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));

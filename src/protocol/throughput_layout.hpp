@@ -7,7 +7,6 @@
 // second exchange, and the same places every time.
 #pragma once
 
-#include "layout/scratch.hpp"
 #include "protocol/throughput.hpp"
 
 namespace braid::protocol {

@@ -77,6 +77,7 @@ std::unique_ptr<protocol::Engine> make_cuda_engine(const EngineRequest& request)
   setup.control = request.control;
   setup.local_bytes = request.local_bytes;
   setup.active_at = request.active_at;
+  setup.host_bytes = request.host_bytes;
   setup.timeout_ms = group.timeout_ms();
   setup.ranks_on_device = static_cast<int>(sharing);
   setup.device = std::static_pointer_cast<cuda::CudaDevice>(backend.shared_device());

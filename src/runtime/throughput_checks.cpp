@@ -143,6 +143,7 @@ protocol::RowsDispatchArgs checked_dispatch(const ThroughputHandleState& handle,
                              {"output scales", &output.scales},
                              {"output topk_idx", &output.topk_idx},
                              {"output topk_weights", &output.topk_weights}});
+  check_aligned(buffer.group, {{"x", &input.x}, {"output x", &output.x}});
 
   protocol::RowsDispatchArgs args;
   args.op = buffer.args_of(handle.slot);
@@ -191,6 +192,10 @@ protocol::RowsCombineArgs checked_combine(const ThroughputHandleState& handle,
                              {"bias", &options.biases[1]},
                              {"output x", &output.x},
                              {"output topk_weights", &output.topk_weights}});
+  check_aligned(buffer.group, {{"x", &input.x},
+                               {"bias", &options.biases[0]},
+                               {"bias", &options.biases[1]},
+                               {"output x", &output.x}});
   args.op = buffer.args_of(handle.slot);
   args.num_tokens = handle.num_tokens;
   args.k = handle.k;

@@ -52,6 +52,10 @@ CudaEngine::CudaEngine(EngineSetup setup, protocol::EngineOwner& owner)
   status_ = device.allocate(sizeof(RankStatus));
   timeout_ = device.allocate_pinned(sizeof(TimeoutRecord));
   new (timeout_.get()) TimeoutRecord;
+  if (setup_.host_bytes > 0) {
+    host_ = device.allocate_pinned(static_cast<std::size_t>(setup_.host_bytes));
+    std::fill_n(host_.get(), setup_.host_bytes, std::byte{0});
+  }
 }
 
 CudaEngine::~CudaEngine() {
@@ -93,6 +97,13 @@ DispatchKernelArgs CudaEngine::with(const DispatchArgs& args, int workers, int r
 CombineKernelArgs CudaEngine::with(const CombineArgs& args, int workers, int round) const {
   CombineKernelArgs all{args, machine(workers), round};
   all.machine.shared = shared_map_of(args);
+  return all;
+}
+
+template <class Args>
+ThroughputKernelArgs<Args> CudaEngine::with(const Args& args, int workers) const {
+  ThroughputKernelArgs<Args> all{args, machine(workers)};
+  all.machine.shared = shared_map_of(args.op.map.shape);
   return all;
 }
 
@@ -207,6 +218,23 @@ Event CudaEngine::dispatch(const Launch& launch, const DispatchArgs& args) {
 Event CudaEngine::combine(const Launch& launch, const CombineArgs& args) {
   return enqueue(
       launch, [&](cudaStream_t stream) { launch_combine(with(args, launch.workers, 0), stream); });
+}
+
+Event CudaEngine::layout(const Launch& launch, const protocol::LayoutArgs& args) {
+  return enqueue(launch,
+                 [&](cudaStream_t stream) { launch_layout(with(args, launch.workers), stream); });
+}
+
+Event CudaEngine::dispatch(const Launch& launch, const protocol::RowsDispatchArgs& args) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_rows_dispatch(with(args, launch.workers), stream);
+  });
+}
+
+Event CudaEngine::combine(const Launch& launch, const protocol::RowsCombineArgs& args) {
+  return enqueue(launch, [&](cudaStream_t stream) {
+    launch_rows_combine(with(args, launch.workers), stream);
+  });
 }
 
 std::optional<protocol::Failure> CudaEngine::failure() const {

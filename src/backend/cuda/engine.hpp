@@ -22,7 +22,8 @@ struct EngineSetup {
   int rank = 0;
   layout::ControlMap control;
   std::int64_t local_bytes = 0;
-  std::int64_t active_at = 0;  // in the local block: [R] u32
+  std::int64_t active_at = 0;   // in the local block: [R] u32
+  std::int64_t host_bytes = 0;  // of Engine::host_block(), where it is needed
   SymmetricMemory memory;
   std::int64_t timeout_ms = 0;
   std::function<std::vector<int>()> dead_peers;
@@ -34,7 +35,9 @@ struct EngineSetup {
 // one keeps its SM, and would keep out the one that it waits for.
 protocol::Budget budget_of(const EngineSetup& setup);
 
-class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused {
+class CudaEngine final : public protocol::Engine,
+                         public protocol::Engine::Fused,
+                         public protocol::Engine::HighThroughput {
  public:
   CudaEngine(EngineSetup setup, protocol::EngineOwner& owner);
   // Waits until everything that it enqueued has ended; graphs are their owner's to end before.
@@ -43,6 +46,8 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   CudaEngine& operator=(const CudaEngine&) = delete;
 
   std::byte* local() const override { return static_cast<std::byte*>(local_.get()); }
+  std::byte* host_block() const override { return host_.get(); }
+  std::byte* symmetric() const override { return setup_.memory.local; }
   const protocol::Budget& budget() const override { return budget_; }
   void check(const protocol::DispatchArgs& args) const override;
   void check(const protocol::CombineArgs& args) const override;
@@ -57,6 +62,10 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   protocol::Engine::Fused* fused() override { return this; }
   Event dispatch(const protocol::Launch& launch, const protocol::DispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
+  protocol::Engine::HighThroughput* high_throughput() override { return this; }
+  Event layout(const protocol::Launch& launch, const protocol::LayoutArgs& args) override;
+  Event dispatch(const protocol::Launch& launch, const protocol::RowsDispatchArgs& args) override;
+  Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
   std::optional<machine::BadChoiceRecord> take_bad_choice() override;
   Traffic dispatch_traffic() const override;
@@ -66,6 +75,8 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   MachineArgs machine(int workers) const;
   DispatchKernelArgs with(const protocol::DispatchArgs& args, int workers, int round) const;
   CombineKernelArgs with(const protocol::CombineArgs& args, int workers, int round) const;
+  template <class Args>
+  ThroughputKernelArgs<Args> with(const Args& args, int workers) const;
   template <class Start>
   Event enqueue(const protocol::Launch& launch, Start start);
   void tell_peers() const;
@@ -77,7 +88,7 @@ class CudaEngine final : public protocol::Engine, public protocol::Engine::Fused
   protocol::EngineOwner& owner_;
   protocol::Budget budget_;
   std::shared_ptr<void> local_, peers_, status_;
-  std::shared_ptr<std::byte> timeout_;
+  std::shared_ptr<std::byte> timeout_, host_;
   // The newest point of each stream that it was launched on.
   std::vector<std::pair<std::weak_ptr<const braid::detail::StreamBackend>, Event>> newest_;
   // The stream of all captured launches so far, and whether there were several.

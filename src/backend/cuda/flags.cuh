@@ -15,10 +15,11 @@ using machine::Word;
 // flag's own.
 inline constexpr int kLooksPerCheck = 64;
 
-class RankFlags {
+// Map: of either kind of buffer.
+template <class Map>
+class RankFlagsOf {
  public:
-  __device__ RankFlags(const MachineArgs& args, const layout::BufferMap& map)
-      : args_(args), map_(map) {}
+  __device__ RankFlagsOf(const MachineArgs& args, const Map& map) : args_(args), map_(map) {}
 
   __device__ std::byte* peer(int rank) const { return args_.peers[rank]; }
 
@@ -69,12 +70,11 @@ class RankFlags {
  private:
   // Called, not inlined once for each wait; its arguments one by one, since a struct would go by
   // way of the stack.
-  static __device__ __noinline__ bool ends_wait(const MachineArgs& args,
-                                                const layout::BufferMap& map,
+  static __device__ __noinline__ bool ends_wait(const MachineArgs& args, const Map& map,
                                                 machine::Operation operation, int round, int peer,
                                                 std::uint32_t epoch, Word seen,
                                                 std::uint64_t start) {
-    const RankFlags flags(args, map);
+    const RankFlagsOf flags(args, map);
     if (flags.rank_failed() || flags.heard_of_failure()) return true;
     const auto timeout_ns = static_cast<std::uint64_t>(args.timeout_ns);
     if (ptx::globaltimer_ns() - start < timeout_ns) return false;
@@ -126,7 +126,9 @@ class RankFlags {
   }
 
   const MachineArgs& args_;
-  const layout::BufferMap& map_;
+  const Map& map_;
 };
+
+using RankFlags = RankFlagsOf<layout::BufferMap>;
 
 }  // namespace braid::cuda

@@ -2,6 +2,7 @@
 
 #include "backend/cuda/block_kernels.hpp"
 #include "backend/cuda/generic_kernels.hpp"
+#include "backend/cuda/throughput_kernels.hpp"
 
 namespace braid::cuda {
 
@@ -9,6 +10,7 @@ void load_kernels() {
   generic::load_kernels();
   block::load_dispatch();
   block::load_combine();
+  load_throughput();
 }
 
 void launch_dispatch_send(const DispatchKernelArgs& args, cudaStream_t stream) {

@@ -21,7 +21,15 @@ struct CombineKernelArgs {
   int round = 0;  // of the send
 };
 
+// Of high throughput: LayoutArgs, RowsDispatchArgs or RowsCombineArgs.
+template <class Args>
+struct ThroughputKernelArgs {
+  Args operation;
+  MachineArgs machine;
+};
+
 // The most warps that fit, up to kMostWarps; refused by name where not even one does.
+SharedMap shared_map_of(const layout::ThroughputShape& shape);
 SharedMap shared_map_of(const protocol::DispatchArgs& args);
 SharedMap shared_map_of(const protocol::CombineArgs& args);
 
@@ -40,5 +48,12 @@ void launch_combine_send(const CombineKernelArgs& args, cudaStream_t stream);
 void launch_combine_receive(const CombineKernelArgs& args, cudaStream_t stream);
 // As launch_dispatch; a launch for each phase where only the generic roles do the operation.
 void launch_combine(const CombineKernelArgs& args, cudaStream_t stream);
+
+// All blocks of these must be resident at once, as of launch_dispatch.
+void launch_layout(const ThroughputKernelArgs<protocol::LayoutArgs>& args, cudaStream_t stream);
+void launch_rows_dispatch(const ThroughputKernelArgs<protocol::RowsDispatchArgs>& args,
+                          cudaStream_t stream);
+void launch_rows_combine(const ThroughputKernelArgs<protocol::RowsCombineArgs>& args,
+                         cudaStream_t stream);
 
 }  // namespace braid::cuda

@@ -9,18 +9,19 @@
 
 namespace braid::cuda {
 
-// One thread's view. Every thread of a block makes one before it does anything else.
-class CudaMachine {
+// One thread's view. Every thread of a block makes one before it does anything else. Map: of either
+// kind of buffer.
+template <class Map>
+class CudaMachineOf {
  public:
-  __device__ CudaMachine(const MachineArgs& args, const layout::BufferMap& map, std::byte* shared,
-                         int worker)
+  __device__ CudaMachineOf(const MachineArgs& args, const Map& map, std::byte* shared, int worker)
       : args_(args), flags_(args, map), shared_(shared), worker_(worker) {
     if (thread() < num_warps() + 2) ptx::mbarrier_init(barrier(thread()), 1);
     ptx::fence_mbarrier_init_release_cluster();
     __syncthreads();
   }
   // No copy into shared memory is left on its way: after a failure a fetched row is not staged.
-  __device__ ~CudaMachine() {
+  __device__ ~CudaMachineOf() {
     if (thread() != 0) return;
     for (; fetched_ahead_ > 0; --fetched_ahead_) {
       const int place = fetch_turn_ ^ (fetched_ahead_ & 1);
@@ -28,8 +29,8 @@ class CudaMachine {
       await_load(barrier(num_warps() + place), parity);
     }
   }
-  CudaMachine(const CudaMachine&) = delete;
-  CudaMachine& operator=(const CudaMachine&) = delete;
+  CudaMachineOf(const CudaMachineOf&) = delete;
+  CudaMachineOf& operator=(const CudaMachineOf&) = delete;
 
   __device__ int rank() const { return args_.rank; }
   __device__ int worker() const { return worker_; }
@@ -97,7 +98,7 @@ class CudaMachine {
   }
   __device__ bool failed() const { return failed_; }
   __device__ void report_bad_choice(std::int64_t token, int choice, std::int64_t value) const {
-    RankFlags::report_bad_choice(args_, token, choice, value);
+    RankFlagsOf<Map>::report_bad_choice(args_, token, choice, value);
   }
 
   __device__ void raise(int rank, std::int64_t offset, Word word) const {
@@ -273,7 +274,7 @@ class CudaMachine {
   }
 
   const MachineArgs& args_;
-  RankFlags flags_;
+  RankFlagsOf<Map> flags_;
   std::byte* shared_;
   int worker_;
   int turn_ = 0;                    // which block row is staged next
@@ -285,6 +286,7 @@ class CudaMachine {
   bool failed_ = false;             // one of the block's has, as of the last sync_worker
 };
 
+using CudaMachine = CudaMachineOf<layout::BufferMap>;
 static_assert(machine::Machine<CudaMachine>);
 
 }  // namespace braid::cuda

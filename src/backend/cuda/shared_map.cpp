@@ -44,4 +44,22 @@ SharedMap shared_map_of(const protocol::CombineArgs& args) {
   return widest({args.experts, args.topk.k, bytes, 0});
 }
 
+SharedMap shared_map_of(const layout::ThroughputShape& shape) {
+  const std::int64_t fp8 =
+      shape.hidden % kScaleGroup == 0
+          ? layout::MessageShape::of(DispatchFormat::kFp8, shape.hidden).payload_bytes()
+          : 0;
+  const std::int64_t row = max_of(max_of(shape.home_row_bytes(), fp8),
+                                  layout::ChunkShape::of(shape.top_k, shape.num_ranks).bytes);
+  for (int warps = kMostWarps;; --warps) {
+    const SharedMap map =
+        SharedMap::of({layout::throughput_scratch_bytes(shape, warps), row, 0}, warps);
+    if (map.bytes <= kSharedLimit) return map;
+    require(warps > 1,
+            "a row of {} bytes on {} ranks takes {} bytes of a block's shared memory, but there "
+            "are {}",
+            row, shape.num_ranks, map.bytes, kSharedLimit);
+  }
+}
+
 }  // namespace braid::cuda
