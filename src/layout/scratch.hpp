@@ -88,26 +88,36 @@ BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
 // The layout of high throughput: the worker's sums, then each warp's running places and the ranks
 // of a chunk's tokens, a bit each.
 struct ThroughputLayoutScratch {
-  std::int64_t first_own = 0;   // [R] u32: where this rank's rows begin at each rank
-  std::int64_t from = 0;        // [R] u32: rows from each source
-  std::int64_t row_starts = 0;  // [R + 1] u32
-  std::int64_t tokens = 0;      // [R] u32: of each source
+  std::int64_t first_own = 0;      // [R] u32: where this rank's rows begin at each rank
+  std::int64_t from = 0;           // [R] u32: rows from each source
+  std::int64_t row_starts = 0;     // [R + 1] u32
+  std::int64_t tokens = 0;         // [R] u32: of each source
+  std::int64_t expert_rows = 0;    // expanded: [Le] u32
+  std::int64_t expert_starts = 0;  // expanded: [Le + 1] u32
   std::int64_t warps = 0;
   std::int64_t masks = 0;  // within a warp's: [kChunkTokens][mask_words] u32, behind [R + 1] u32
+  std::int64_t rows = 0;   // expanded: [kChunkTokens] u32
+  std::int64_t next_places = 0;  // expanded: [Le] u32
   std::int64_t warp_bytes = 0;
   int mask_words = 0;
 
-  BRAID_HD static constexpr ThroughputLayoutScratch of(int num_ranks) {
+  BRAID_HD static constexpr ThroughputLayoutScratch of(const ThroughputShape& shape) {
     ThroughputLayoutScratch scratch;
-    const std::int64_t ranks = std::int64_t{4} * num_ranks;
-    scratch.mask_words = ceil_div(num_ranks, 32);
+    const std::int64_t ranks = std::int64_t{4} * shape.num_ranks;
+    const std::int64_t experts = shape.expanded ? std::int64_t{4} * shape.num_local() : 0;
+    scratch.mask_words = ceil_div(shape.num_ranks, 32);
     scratch.from = detail::after(0, ranks);
     scratch.row_starts = detail::after(scratch.from, ranks);
     scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
-    scratch.warps = detail::after(scratch.tokens, ranks);
+    scratch.expert_rows = detail::after(scratch.tokens, ranks);
+    scratch.expert_starts = detail::after(scratch.expert_rows, experts);
+    scratch.warps = detail::after(scratch.expert_starts, experts + 4);
     scratch.masks = detail::after(0, ranks + 4);
-    scratch.warp_bytes =
+    scratch.rows =
         detail::after(scratch.masks, std::int64_t{4} * kChunkTokens * scratch.mask_words);
+    scratch.next_places =
+        detail::after(scratch.rows, shape.expanded ? std::int64_t{4} * kChunkTokens : 0);
+    scratch.warp_bytes = detail::after(scratch.next_places, experts);
     return scratch;
   }
 };
@@ -115,18 +125,18 @@ struct ThroughputLayoutScratch {
 // Rows that a warp sends before it waits for their way and raises their flags behind it.
 inline constexpr int kFlagBatch = 4;
 
-// Combine's in high throughput, a warp's: pointers to the rows of a sum, biases first, and as many
-// ones; the rows that it has sent and not told of yet.
+// Combine's in high throughput, a warp's: pointers to the rows of a sum, biases first, and their
+// weights, ones but where experts' rows are summed; the rows that it has sent and not told of yet.
 struct ThroughputSumScratch {
-  std::int64_t ones = 0;
+  std::int64_t weights = 0;
   std::int64_t batch = 0;  // [kFlagBatch] u32
   std::int64_t warp_bytes = 0;
 
-  BRAID_HD static constexpr ThroughputSumScratch of(int most_ranks) {
+  BRAID_HD static constexpr ThroughputSumScratch of(const ThroughputShape& shape) {
     ThroughputSumScratch scratch;
-    const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
-    scratch.ones = detail::after(0, 8 * most);
-    scratch.batch = detail::after(scratch.ones, 4 * most);
+    const std::int64_t most = max_of(shape.most_ranks() + kMostBiases, shape.top_k);
+    scratch.weights = detail::after(0, 8 * most);
+    scratch.batch = detail::after(scratch.weights, 4 * most);
     scratch.warp_bytes = detail::after(scratch.batch, std::int64_t{4} * kFlagBatch);
     return scratch;
   }
@@ -134,9 +144,9 @@ struct ThroughputSumScratch {
 
 BRAID_HD constexpr std::int64_t throughput_scratch_bytes(const ThroughputShape& shape,
                                                          int num_warps) {
-  const auto layout = ThroughputLayoutScratch::of(shape.num_ranks);
+  const auto layout = ThroughputLayoutScratch::of(shape);
   return max_of(layout.warps + num_warps * layout.warp_bytes,
-                num_warps * ThroughputSumScratch::of(shape.most_ranks()).warp_bytes);
+                num_warps * ThroughputSumScratch::of(shape).warp_bytes);
 }
 
 }  // namespace braid::layout

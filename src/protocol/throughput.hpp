@@ -59,6 +59,21 @@ BRAID_HD inline std::int32_t* experts_of(const ThroughputArgs& op, std::int64_t 
   return in_local<std::int32_t>(op, op.local_map.experts_of(op.handle_slot, row));
 }
 
+// Of the expanded form: calls f(place, local expert) for each of a received row's places.
+template <class F>
+BRAID_HD void for_places(const ThroughputArgs& op, std::int64_t row, int k, F&& f) {
+  const std::int32_t* experts = experts_of(op, row);
+  const auto* places =
+      in_local<const std::uint32_t>(op, op.local_map.places_of(op.handle_slot, row));
+  for (int choice = 0; choice < k; ++choice) {
+    bool is_first = experts[choice] >= 0;
+    for (int other = 0; other < choice; ++other) {
+      is_first = is_first && experts[other] != experts[choice];
+    }
+    if (is_first) f(std::int64_t{places[choice]}, experts[choice]);
+  }
+}
+
 // Calls f(source, row) for a warp's part of the received rows, the sources in turn: all of them
 // send at the same time, and none is to wait for another one's rows to be taken first. Ends early
 // where f is false.

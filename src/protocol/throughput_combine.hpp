@@ -9,20 +9,52 @@ namespace braid::protocol {
 
 namespace detail {
 
-// A warp's: the rows of one sum, and a weight of 1 for each; the rows that it has sent.
+// A warp's: the rows of one sum, and their weights; the rows that it has sent.
 struct RowSumTables {
   const std::byte** rows;
-  float* ones;
+  float* weights;
   std::uint32_t* batch;  // [kFlagBatch]
 
   template <Machine M>
-  BRAID_HD static RowSumTables of(M& m, int most_ranks) {
-    const auto at = layout::ThroughputSumScratch::of(most_ranks);
+  BRAID_HD static RowSumTables of(M& m, const layout::ThroughputShape& shape) {
+    const auto at = layout::ThroughputSumScratch::of(shape);
     std::byte* own = m.scratch() + m.warp() * at.warp_bytes;
-    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.ones),
+    return {reinterpret_cast<const std::byte**>(own), reinterpret_cast<float*>(own + at.weights),
             reinterpret_cast<std::uint32_t*>(own + at.batch)};
   }
 };
+
+// The expanded form: a received row's experts' rows, weighted and summed, in the order of its
+// choices. A warp's work.
+template <Machine M>
+BRAID_HD void sum_experts(M& m, const RowsCombineArgs& a, std::int64_t row, std::byte* to) {
+  const auto tables = RowSumTables::of(m, a.op.map.shape);
+  const std::int32_t* experts = experts_of(a.op, row);
+  const auto* places =
+      in_local<const std::uint32_t>(a.op, a.op.local_map.places_of(a.op.handle_slot, row));
+  int count = 0;
+  for (int choice = 0; choice < a.k; ++choice) {
+    if (experts[choice] < 0) continue;
+    if (m.lane() == 0) {
+      tables.rows[count] = reinterpret_cast<const std::byte*>(a.x + std::int64_t{places[choice]} *
+                                                                        a.op.map.shape.hidden);
+      tables.weights[count] = a.weights[row * a.k + choice];
+    }
+    ++count;
+  }
+  m.sync_warp();
+  m.sum_rows({tables.rows, tables.weights, count, a.op.map.shape.hidden, CombineFormat::kBf16}, to);
+  m.sync_warp();
+}
+
+// A received row as it goes home. A warp's work.
+template <Machine M>
+BRAID_HD machine::Staged stage_home(M& m, const RowsCombineArgs& a, std::int64_t row) {
+  const int hidden = a.op.map.shape.hidden;
+  if (!a.expanded) return m.stage_row(CombineFormat::kBf16, a.x + row * hidden, hidden);
+  return m.stage_filled(a.op.map.shape.home_row_bytes(),
+                        [&](std::byte* to) { sum_experts(m, a, row, to); });
+}
 
 // A row and its weights into their slot at home. A warp's work.
 template <Machine M>
@@ -32,11 +64,10 @@ BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
   const int rank = static_cast<int>(home.rank);
   const int depth = depth_of(a.op, epoch);
   m.settle();
-  const auto staged =
-      m.stage_row(CombineFormat::kBf16, a.x + row * map.shape.hidden, map.shape.hidden);
+  const auto staged = stage_home(m, a, row);
   if (m.lane() != 0) return;
   m.send(staged, rank, 0, map.home_row(depth, home.slot));
-  if (a.weights != nullptr) {
+  if (a.weights != nullptr && !a.expanded) {
     m.write(reinterpret_cast<const std::byte*>(a.weights + row * a.k), std::int64_t{4} * a.k, rank,
             0, map.home_weights(depth, home.slot));
   }
@@ -46,7 +77,7 @@ BRAID_HD void send_row_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
 // The first `count` rows of the batch are at home: tells their ranks. A warp's work.
 template <Machine M>
 BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch, int count) {
-  const std::uint32_t* batch = RowSumTables::of(m, a.op.map.shape.most_ranks()).batch;
+  const std::uint32_t* batch = RowSumTables::of(m, a.op.map.shape).batch;
   m.drain();  // also what lane 0 has noted
   m.for_lanes(count, [&](int i) {
     const RowOrigin home = origin_of(a.op, batch[i]);
@@ -59,7 +90,7 @@ BRAID_HD void raise_returned(M& m, const RowsCombineArgs& a, std::uint32_t epoch
 template <Machine M>
 BRAID_HD void send_rows_home(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
                              const WarpShare& share) {
-  const auto tables = RowSumTables::of(m, a.op.map.shape.most_ranks());
+  const auto tables = RowSumTables::of(m, a.op.map.shape);
   int count = 0;
   for_rows(m, a.op, share, [&](int source, std::int64_t row) {
     if (source == m.rank()) return true;
@@ -118,10 +149,10 @@ BRAID_HD int gather_token(M& m, const RowsCombineArgs& a, const RowSumTables& ta
   while (count - a.num_biases < most && from[count - a.num_biases].rank >= 0) ++count;
   m.for_lanes(count, [&](int i) {
     const int place = i - a.num_biases;
-    tables.ones[i] = 1.0F;
+    tables.weights[i] = 1.0F;
     if (place < 0) {
       tables.rows[i] = reinterpret_cast<const std::byte*>(a.biases[i] + token * hidden);
-    } else if (from[place].rank == m.rank()) {
+    } else if (from[place].rank == m.rank() && !a.expanded) {
       tables.rows[i] =
           reinterpret_cast<const std::byte*>(a.x + std::int64_t{from[place].row} * hidden);
     } else {
@@ -132,15 +163,29 @@ BRAID_HD int gather_token(M& m, const RowsCombineArgs& a, const RowSumTables& ta
   return count;
 }
 
+// The expanded form: this rank's own row of a token as every rank's comes home, in its slot.
+template <Machine M>
+BRAID_HD void sum_own_experts(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
+                              std::int64_t token) {
+  const int most = a.op.map.shape.most_ranks();
+  const Destination* from = destinations_of(a.op, token);
+  for (int i = 0; i < most && from[i].rank >= 0; ++i) {
+    if (from[i].rank != m.rank()) continue;
+    sum_experts(m, a, from[i].row,
+                m.local() + a.op.map.home_row(depth_of(a.op, epoch), token * most + i));
+  }
+}
+
 template <Machine M>
 BRAID_HD void sum_tokens(M& m, const RowsCombineArgs& a, std::uint32_t epoch,
                          const WarpShare& share) {
-  const auto tables = RowSumTables::of(m, a.op.map.shape.most_ranks());
+  const auto tables = RowSumTables::of(m, a.op.map.shape);
   const int hidden = a.op.map.shape.hidden;
   for (std::int64_t token = share.first; token < a.num_tokens; token += share.step) {
     if (!await_rows(m, a, epoch, token)) return;
+    if (a.expanded) sum_own_experts(m, a, epoch, token);
     const int count = gather_token(m, a, tables, epoch, token);
-    m.sum_rows({tables.rows, tables.ones, count, hidden, CombineFormat::kBf16},
+    m.sum_rows({tables.rows, tables.weights, count, hidden, CombineFormat::kBf16},
                reinterpret_cast<std::byte*>(a.out + token * hidden));
     if (a.out_weights != nullptr) sum_weights(m, a, epoch, token);
     m.sync_warp();

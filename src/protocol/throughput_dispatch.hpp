@@ -43,6 +43,23 @@ BRAID_HD inline const float* scales_of(const RowsDispatchArgs& a, const Rows& ro
   return reinterpret_cast<const float*>(staged.data + rows.encoded.scales_at);
 }
 
+// Calls f(row of the outputs) for each that a received row has.
+template <class F>
+BRAID_HD void for_outputs(const RowsDispatchArgs& a, std::int64_t row, F&& f) {
+  if (!a.expanded) return f(row);
+  for_places(a.op, row, a.k, [&](std::int64_t place, std::int32_t) { f(place); });
+}
+
+// A received row's scales to where its output stands. A warp's work.
+template <Machine M>
+BRAID_HD void write_scales(M& m, const RowsDispatchArgs& a, const Rows& rows, std::int64_t row,
+                           const float* scales) {
+  for_outputs(a, row, [&](std::int64_t at) {
+    auto* out = reinterpret_cast<float*>(a.out_scales) + at * rows.scale_words;
+    m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
+  });
+}
+
 // To the place of a row at its rank. A lane's work.
 template <Machine M>
 BRAID_HD void send_row_to(M& m, const RowsDispatchArgs& a, const Rows& rows,
@@ -50,7 +67,9 @@ BRAID_HD void send_row_to(M& m, const RowsDispatchArgs& a, const Rows& rows,
                           const Destination& to) {
   const layout::ThroughputMap& map = a.op.map;
   if (to.rank == m.rank() && !a.in_region) {
-    m.copy(staged, 0, rows.data_bytes, a.out_x + to.row * rows.data_bytes);
+    for_outputs(a, to.row, [&](std::int64_t at) {
+      m.copy(staged, 0, rows.data_bytes, a.out_x + at * rows.data_bytes);
+    });
     return;
   }
   m.count_message(to.rank);
@@ -81,8 +100,7 @@ BRAID_HD void send_token(M& m, const RowsDispatchArgs& a, const Rows& rows, std:
   for (int i = 0; i < most; ++i) {
     if (to[i].rank != m.rank()) continue;
     const float* scales = scales_of(a, rows, staged, token);
-    auto* out = reinterpret_cast<float*>(a.out_scales) + to[i].row * rows.scale_words;
-    m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
+    write_scales(m, a, rows, to[i].row, scales);
   }
 }
 
@@ -127,6 +145,9 @@ BRAID_HD void write_choices(M& m, const RowsDispatchArgs& a, std::int64_t row,
     }
     if (a.out_weights != nullptr) a.out_weights[at] = local >= 0 ? weights[choice] : 0.0F;
   });
+  if (!a.expanded || m.lane() != 0) return;
+  for_places(a.op, row, a.k,
+             [&](std::int64_t place, std::int32_t local) { a.out_experts[place] = local; });
 }
 
 // From where a row has arrived to the output. A warp's work.
@@ -136,10 +157,14 @@ BRAID_HD void take_row(M& m, const RowsDispatchArgs& a, const Rows& rows, std::i
   m.settle();
   const auto staged =
       m.stage(m.local() + map.row(rows.depth, row, rows.data_bytes), rows.data_bytes);
-  if (m.lane() == 0) m.copy(staged, 0, rows.data_bytes, a.out_x + row * rows.data_bytes);
-  const auto* scales = reinterpret_cast<const float*>(m.local() + map.row_scales(rows.depth, row));
-  auto* out = reinterpret_cast<float*>(a.out_scales) + row * rows.scale_words;
-  m.for_lanes(static_cast<int>(rows.scale_words), [&](int word) { out[word] = scales[word]; });
+  if (m.lane() == 0) {
+    for_outputs(a, row, [&](std::int64_t at) {
+      m.copy(staged, 0, rows.data_bytes, a.out_x + at * rows.data_bytes);
+    });
+  }
+  if (rows.scale_words == 0) return;
+  write_scales(m, a, rows, row,
+               reinterpret_cast<const float*>(m.local() + map.row_scales(rows.depth, row)));
 }
 
 // One row, once it is there. False where it does not come. A warp's work.
@@ -159,6 +184,21 @@ BRAID_HD bool receive_row(M& m, const RowsDispatchArgs& a, const Rows& rows, int
   write_choices(m, a, row,
                 reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));
   return true;
+}
+
+// The expanded form's padding, and what is past it: no expert's.
+template <Machine M>
+BRAID_HD void fill_padding(M& m, const RowsDispatchArgs& a, const WarpShare& share) {
+  const int num_local = a.op.map.shape.num_local();
+  const layout::ThroughputLocalMap& map = a.op.local_map;
+  const auto* starts = in_local<const std::uint32_t>(a.op, map.expert_start(a.op.handle_slot, 0));
+  const auto* ends = in_local<const std::uint32_t>(a.op, map.expert_end(a.op.handle_slot, 0));
+  for (std::int64_t local = share.first; local <= num_local; local += share.step) {
+    const bool is_tail = local == num_local;
+    const std::int64_t begin = is_tail ? starts[local] : ends[local];
+    const std::int64_t end = is_tail ? a.num_rows : starts[local + 1];
+    m.for_lanes(static_cast<int>(end - begin), [&](int i) { a.out_experts[begin + i] = -1; });
+  }
 }
 
 // The rows past the received ones: no expert here is named.
@@ -192,7 +232,8 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
       detail::for_rows(m, a.op, split.receives, [&](int source, std::int64_t row) {
         return detail::receive_row(m, a, rows, source, row);
       });
-      if (a.fill_tail) detail::fill_tail(m, a, split.receives);
+      if (a.expanded) detail::fill_padding(m, a, split.receives);
+      if (a.fill_tail && !a.expanded) detail::fill_tail(m, a, split.receives);
     }
     m.drain();
   }

@@ -7,90 +7,11 @@
 // second exchange, and the same places every time.
 #pragma once
 
-#include "protocol/throughput.hpp"
+#include "protocol/throughput_expand.hpp"
 
 namespace braid::protocol {
 
 namespace detail {
-
-using layout::ChunkShape;
-using layout::kChunkTokens;
-
-// Of the worker, but for next and masks, which are the warp's.
-struct LayoutTables {
-  std::uint32_t* first_own;   // [R]: where this rank's rows begin at each rank
-  std::uint32_t* from;        // [R]: rows from each source
-  std::uint32_t* row_starts;  // [R + 1]
-  std::uint32_t* tokens;      // [R]
-  std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
-  std::uint32_t* masks;  // [kChunkTokens][mask_words]
-  int mask_words;
-
-  template <Machine M>
-  BRAID_HD static LayoutTables of(M& m, int num_ranks) {
-    const auto at = layout::ThroughputLayoutScratch::of(num_ranks);
-    std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
-    const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
-    return {words(m.scratch() + at.first_own),
-            words(m.scratch() + at.from),
-            words(m.scratch() + at.row_starts),
-            words(m.scratch() + at.tokens),
-            words(own),
-            words(own + at.masks),
-            at.mask_words};
-  }
-  BRAID_HD bool goes_to(int token, int rank) const {
-    return (masks[token * mask_words + rank / 32] >> (rank % 32) & 1U) != 0;
-  }
-  // How many ranks before this one the token goes to.
-  BRAID_HD std::int32_t ranks_before(int token, int rank) const {
-    const std::uint32_t* mask = masks + token * mask_words;
-    int count = count_bits(mask[rank / 32] & ((1U << rank % 32) - 1));
-    for (int word = 0; word < rank / 32; ++word) count += count_bits(mask[word]);
-    return count;
-  }
-  BRAID_HD int num_ranks_of(int token) const {
-    int count = 0;
-    for (int word = 0; word < mask_words; ++word) {
-      count += count_bits(masks[token * mask_words + word]);
-    }
-    return count;
-  }
-};
-
-// Some tokens of a source.
-struct Chunk {
-  int source = 0;
-  int index = 0;
-  int num_tokens = 0;
-  const std::int32_t* experts = nullptr;  // [num_tokens][k]
-  const std::uint32_t* counts = nullptr;  // [R]
-};
-
-BRAID_HD inline int chunks_of(std::uint32_t num_tokens) {
-  return static_cast<int>(ceil_div(num_tokens, static_cast<std::uint32_t>(kChunkTokens)));
-}
-
-template <Machine M>
-BRAID_HD Chunk chunk_at(const M& m, const LayoutArgs& a, std::uint32_t epoch, int source,
-                        int index) {
-  const std::byte* at = m.local() + a.op.map.chunk(depth_of(a.op, epoch), source, index);
-  const auto shape = ChunkShape::of(a.topk.k, a.op.map.shape.num_ranks);
-  return {source, index, 0, reinterpret_cast<const std::int32_t*>(at),
-          reinterpret_cast<const std::uint32_t*>(at + shape.counts_at)};
-}
-
-// A token's experts in `mask`, as the ranks that they are of. Ranks that don't take part get none.
-BRAID_HD inline void ranks_of(const LayoutArgs& a, const std::int32_t* experts, std::uint32_t* mask,
-                              int mask_words) {
-  for (int word = 0; word < mask_words; ++word) mask[word] = 0;
-  const int num_local = a.experts.num_local();
-  for (int choice = 0; choice < a.topk.k; ++choice) {
-    if (experts[choice] < 0) continue;
-    const int rank = experts[choice] / num_local;
-    if (is_active(a.op, rank)) mask[rank / 32] |= 1U << rank % 32;
-  }
-}
 
 // Writes a chunk of this rank's table, and what it counts to. A warp's work.
 template <Machine M>
@@ -101,7 +22,7 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
   const int first = index * kChunkTokens;
   const int num_tokens = min_of(a.topk.num_tokens - first, kChunkTokens);
   auto* experts = reinterpret_cast<std::int32_t*>(to);
-  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(k, ranks).counts_at);
+  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(a.op.map.shape, k).counts_at);
   m.for_lanes(ranks, [&](int rank) { counts[rank] = 0; });
   m.for_lanes(kChunkTokens * k, [&](int i) {
     const int token = first + i / k;
@@ -123,6 +44,7 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
       if (tables.goes_to(token, rank)) m.scratch_add(counts + rank, 1);
     }
   });
+  if (a.op.map.shape.expanded) count_experts(m, a, experts, counts + ranks, num_tokens);
   m.sync_warp();
 }
 
@@ -143,7 +65,7 @@ BRAID_HD void send_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
   const auto share = WarpShare::of(m, 0, m.num_warps());
   for (std::int64_t i = share.first; i < chunks; i += share.step) {
     const int index = static_cast<int>(i);
-    const auto staged = m.stage_filled(ChunkShape::of(a.topk.k, ranks).bytes,
+    const auto staged = m.stage_filled(ChunkShape::of(a.op.map.shape, a.topk.k).bytes,
                                        [&](std::byte* to) { fill_chunk(m, a, tables, index, to); });
     m.for_lanes(ranks, [&](int peer) {
       if (is_active(a.op, peer)) m.send(staged, peer, 0, map.chunk(depth, m.rank(), index));
@@ -163,6 +85,8 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
                           std::uint32_t epoch) {
   const int ranks = a.op.map.shape.num_ranks;
   const int depth = depth_of(a.op, epoch);
+  const int counted = a.op.map.shape.expanded ? a.experts.num_local() : 0;
+  m.for_threads(counted, [&](int local) { tables.expert_rows[local] = 0; });
   m.for_threads(ranks, [&](int source) {
     tables.first_own[source] = 0;
     tables.from[source] = 0;
@@ -187,6 +111,9 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
     for (int rank = 0; rank < ranks && source < m.rank(); ++rank) {
       m.scratch_add(tables.first_own + rank, chunk.counts[rank]);
     }
+    for (int local = 0; local < counted; ++local) {
+      m.scratch_add(tables.expert_rows + local, chunk.expert_counts[m.rank() * counted + local]);
+    }
   });
   m.sync_worker();
   if (m.failed()) return false;
@@ -197,6 +124,7 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
     if (m.worker() > 0) return;
     *in_local<std::uint32_t>(a.op, a.op.local_map.row_start(a.op.handle_slot, end)) = rows;
   });
+  if (counted > 0) start_experts(m, a, tables);
   m.sync_worker();
   return true;
 }
@@ -215,6 +143,7 @@ BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
     }
     tables.next[i] = row;
   });
+  if (a.op.map.shape.expanded) find_expert_places(m, a, tables, epoch, chunk);
   m.sync_warp();
 }
 
@@ -282,8 +211,10 @@ BRAID_HD void place_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables,
     origin_of(a.op, row) = {static_cast<std::uint32_t>(chunk.source),
                             static_cast<std::uint32_t>(slot)};
     take_experts(m, a, chunk.experts + token * k, row);
+    if (a.op.map.shape.expanded) tables.rows[token] = row;
   });
   m.sync_warp();
+  if (a.op.map.shape.expanded) place_experts(m, a, tables, chunk);
   if (m.lane() == 0) tables.next[ranks] = first + chunk.counts[m.rank()];
   m.sync_warp();
 }
@@ -339,7 +270,7 @@ BRAID_HD void tell_host(M& m, const LayoutArgs& a) {
 template <Machine M>
 BRAID_HD void layout_routing(M& m, const LayoutArgs& a) {
   const std::uint32_t epoch = state_of(a.op).epoch + 1;
-  const auto tables = detail::LayoutTables::of(m, a.op.map.shape.num_ranks);
+  const auto tables = detail::LayoutTables::of(m, a.op.map.shape);
   if (detail::begin_operation(m, a.op, epoch, Operation::kLayout)) {
     detail::send_chunks(m, a, tables, epoch);
     if (detail::read_counts(m, a, tables, epoch)) detail::place_chunks(m, a, tables, epoch);

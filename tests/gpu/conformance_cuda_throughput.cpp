@@ -56,6 +56,8 @@ TEST_P(CudaThroughput, EveryCaseIsBitEqualToTheOracle) { run(run_throughput_case
 
 TEST_P(CudaThroughput, HandlesTakeTurns) { run(run_throughput_handles_in_turn); }
 
+TEST_P(CudaThroughput, TheExpandedFormIsBitEqualToTheOracle) { run(run_throughput_expanded); }
+
 TEST_P(CudaThroughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
 
 TEST_P(CudaThroughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }

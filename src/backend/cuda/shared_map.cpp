@@ -49,8 +49,8 @@ SharedMap shared_map_of(const layout::ThroughputShape& shape) {
       shape.hidden % kScaleGroup == 0
           ? layout::MessageShape::of(DispatchFormat::kFp8, shape.hidden).payload_bytes()
           : 0;
-  const std::int64_t row = max_of(max_of(shape.home_row_bytes(), fp8),
-                                  layout::ChunkShape::of(shape.top_k, shape.num_ranks).bytes);
+  const std::int64_t row =
+      max_of(max_of(shape.home_row_bytes(), fp8), layout::ChunkShape::of(shape, shape.top_k).bytes);
   for (int warps = kMostWarps;; --warps) {
     const SharedMap map =
         SharedMap::of({layout::throughput_scratch_bytes(shape, warps), row, 0}, warps);
