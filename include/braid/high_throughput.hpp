@@ -22,7 +22,8 @@
 // and the same optional tensors given (token counts and contents differ freely; a rank may have
 // none). Calls on one buffer come from one thread at a time, and its operations run in the order of
 // the calls, across streams. What the host can see is checked before anything is sent. Failures,
-// bad top-k values on CUDA, and what a program must do on CUDA: as in buffer.hpp.
+// bad top-k values on CUDA, and what a program must do on CUDA: as in buffer.hpp. There rows and
+// biases are at multiples of 16 bytes.
 //
 // Without host synchronization. Where received() was not called on a handle, the host does not know
 // N, and outputs must have R*T rows. The first N are the same, bit for bit; of the tail, topk_idx
@@ -49,12 +50,14 @@ struct HighThroughputOptions {
   // The SM budget of an operation that does not say its own: worker threads on the CPU, thread
   // blocks of an SM each on CUDA. 0: as in BufferOptions.
   int workers = 0;
+  // Reserve what dispatch_expanded and combine_expanded need.
+  bool expanded = false;
   // The widest dispatch format, kBf16 or kFp8; kFp8 halves the memory of dispatch's rows.
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 };
 
 struct LayoutOptions {
-  int expert_alignment = 1;  // rows_per_expert is rounded up to it
+  int expert_alignment = 1;  // rows_per_expert, and the expanded form's, are rounded up to it
   int workers = 0;           // 0: the buffer's
 };
 
@@ -97,6 +100,22 @@ struct CombinedRows {
   Tensor topk_weights;  // [n, k] f32, where the input has them
 };
 
+// The expanded form, which contiguous grouped GEMMs take: rows by local expert, those of one expert
+// by source rank, then token, and padded to expert_alignment. M rows: the sum of rows_per_expert,
+// or where received() was not called R*T * min(k, Le) + Le * (expert_alignment - 1); or more.
+struct ExpandedRows {
+  Tensor x;             // [M, H] bf16, or f8_e4m3 for kFp8; padding untouched
+  Tensor scales;        // kFp8: [M, H/128] f32
+  Tensor row_experts;   // [M] i32: a row's local expert, -1 of padding and of what is past it
+  Tensor topk_weights;  // [rows, k] f32, where the input has them: as of DispatchedRows, its tail
+                        // untouched
+};
+
+struct CombineExpanded {
+  Tensor x;             // [M, H] bf16, as ExpandedRows
+  Tensor topk_weights;  // [rows, k] f32, as ExpandedRows: applied
+};
+
 struct CombineRowsOptions {
   std::array<Tensor, 2> biases;  // each optional, [n, H] bf16: added before the rows, in this order
   int workers = 0;               // 0: the buffer's
@@ -127,7 +146,7 @@ class HighThroughputBuffer {
   static MemoryPlan plan(const Topology& topology, const HighThroughputOptions& options);
 
   // Collective. Throws kInvalidArgument naming the option, also where ranks disagree, and for a
-  // topology of several nodes. Throws kMissing where the backend has no high throughput yet.
+  // topology of several nodes.
   HighThroughputBuffer(Group& group, const HighThroughputOptions& options);
 
   const HighThroughputOptions& options() const;
@@ -156,6 +175,18 @@ class HighThroughputBuffer {
   // x must not be in the buffer's communication memory.
   void combine(const ThroughputHandle& handle, const CombineRows& input, const CombinedRows& output,
                const CombineRowsOptions& options, Stream& stream);
+
+  // Dispatch to the expanded form: a row stands once for each of its local experts. Throws
+  // kInvalidArgument where the buffer was made without `expanded`.
+  void dispatch_expanded(const ThroughputHandle& handle, const DispatchRows& input,
+                         const ExpandedRows& output, const DispatchRowsOptions& options,
+                         Stream& stream);
+  // Combine from it: a rank sums a row's experts, weighted, in float32 in the order of its choices,
+  // rounds to bf16, and then as combine; `output` has no weights. An expert that a token names
+  // twice counts once per naming.
+  void combine_expanded(const ThroughputHandle& handle, const CombineExpanded& input,
+                        const CombinedRows& output, const CombineRowsOptions& options,
+                        Stream& stream);
 
   // Since the buffer was made, as in buffer.hpp; a layout counts as dispatch.
   Traffic dispatch_traffic() const;

@@ -53,7 +53,11 @@ BenchCase load_bench(const BenchOptions& options) {
   }
   check(options.communication, bench.shape);
   if (cuda) bench.sets = options.sets == 0 ? default_sets(options, bench.shape) : options.sets;
-  Buffer::plan(options.communication.topology(), bench_buffer_options(options, bench));
+  if (cuda) {
+    Buffer::plan(options.communication.topology(), bench_buffer_options(options, bench));
+  } else {
+    check_buffer(options.communication, bench.shape, options.tokens);
+  }
   return bench;
 }
 

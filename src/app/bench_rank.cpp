@@ -6,6 +6,7 @@
 #include "app/bench_gpu.hpp"
 #include "app/block.hpp"
 #include "app/operations.hpp"
+#include "app/throughput_bench_rank.hpp"
 #include "braid/buffer.hpp"
 #include "codec/bfloat16.hpp"
 #include "codec/row.hpp"
@@ -20,9 +21,9 @@ double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
 
-class BenchRank {
+class LowLatencyRank {
  public:
-  BenchRank(Group& group, const BenchOptions& options, const BenchCase& bench)
+  LowLatencyRank(Group& group, const BenchOptions& options, const BenchCase& bench)
       : group_(group),
         options_(options.communication),
         shape_(bench.shape),
@@ -101,7 +102,7 @@ class BenchRank {
     input.x = Tensor(inputs_.tokens.data(), DType::kBFloat16, {num_tokens_, shape_.hidden});
     input.topk_idx =
         Tensor(inputs_.routing.topk_idx.data(), DType::kInt64, {num_tokens_, shape_.top_k});
-    if (options_.reduce == Reduce::kExpertRank) input.topk_weights = topk_weights();
+    if (options_.reduce() == Reduce::kExpertRank) input.topk_weights = topk_weights();
     return input;
   }
 
@@ -116,16 +117,10 @@ class BenchRank {
   Stream stream_ = Stream::cpu();  // last, so that it ends before the memory that it works on
 };
 
-}  // namespace
-
-RankResult run_bench_rank(Group& group, const BenchOptions& options, const BenchCase& bench,
-                          const Progress& progress) {
-  if (group.backend_kind() == Backend::kCuda) {
-    return run_gpu_bench_rank(group, options, bench, progress);
-  }
-  BenchRank rank(group, options, bench);
+template <class Rank>
+RankResult iterate(Rank& rank, Group& group, int repeat, const Progress& progress) {
   RankResult result;
-  const int iterations = kWarmUps + options.repeat;
+  const int iterations = kWarmUps + repeat;
   for (int i = 0; i < iterations; ++i) {
     const StepTimes times = rank.iterate();
     if (i >= kWarmUps) result.times.push_back(times);
@@ -140,6 +135,21 @@ RankResult run_bench_rank(Group& group, const BenchOptions& options, const Bench
   result.traffic = rank.traffic();
   result.tokens_per_expert = rank.tokens_per_expert();
   return result;
+}
+
+}  // namespace
+
+RankResult run_bench_rank(Group& group, const BenchOptions& options, const BenchCase& bench,
+                          const Progress& progress) {
+  if (group.backend_kind() == Backend::kCuda) {
+    return run_gpu_bench_rank(group, options, bench, progress);
+  }
+  if (options.communication.mode == Mode::kHighThroughput) {
+    ThroughputBenchRank rank(group, options, bench);
+    return iterate(rank, group, options.repeat, progress);
+  }
+  LowLatencyRank rank(group, options, bench);
+  return iterate(rank, group, options.repeat, progress);
 }
 
 }  // namespace braid::app

@@ -79,6 +79,9 @@ BenchReport make_report(const BenchOptions& options, const BenchCase& bench,
   report.combine = latency(slowest(results, &StepTimes::combine),
                            mean_bytes(report.traffic.combine, communication.ranks));
 
+  if (communication.mode == Mode::kHighThroughput) {
+    report.layout = latency(slowest(results, &StepTimes::layout), 0);
+  }
   if (results.front().gpu) report.gpu = gpu_report(bench, results);
 
   report.reference = "weighted_sum";

@@ -60,7 +60,7 @@ DeviceSet::DeviceSet(std::shared_ptr<detail::DeviceBackend> device, const BenchO
 
 DispatchInput DeviceSet::dispatch_input() const {
   DispatchInput input{x_, topk_idx_, {}};
-  if (options_.reduce == Reduce::kExpertRank) input.topk_weights = topk_weights_;
+  if (options_.reduce() == Reduce::kExpertRank) input.topk_weights = topk_weights_;
   return input;
 }
 

@@ -8,7 +8,6 @@
 #include "app/random.hpp"
 #include "base/check.hpp"
 #include "base/math.hpp"
-#include "braid/buffer.hpp"
 #include "codec/bfloat16.hpp"
 #include "model/samples.hpp"
 
@@ -54,8 +53,7 @@ void check_finite(const LayerCase& layer) {
 void check_tokens(const RunOptions& options, const LayerShape& shape, std::int64_t num_tokens) {
   const CommunicationOptions& communication = options.communication;
   const std::int64_t most = ceil_div<std::int64_t>(num_tokens, communication.ranks);
-  Buffer::plan(communication.topology(),
-               buffer_options(communication, shape, static_cast<int>(most)));
+  check_buffer(communication, shape, static_cast<int>(most));
 }
 
 void take_samples(const RunOptions& options, LayerCase& result) {

@@ -16,7 +16,7 @@ DispatchOptions dispatch_options(const CommunicationOptions& options) {
 CombineOptions combine_options(const CommunicationOptions& options) {
   CombineOptions combine;
   combine.format = options.combine;
-  combine.reduce = options.reduce;
+  combine.reduce = options.reduce();
   combine.num_rounds = options.rounds;
   combine.send_workers = options.send_budget();
   combine.receive_workers = options.receive_budget();

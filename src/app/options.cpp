@@ -14,9 +14,61 @@ void check_hidden(int hidden, int multiple, const char* option, const char* form
           format);
 }
 
+// What high throughput has one choice of, or none yet.
+void check_high_throughput(const CommunicationOptions& options) {
+  const auto only = [](bool holds, const char* option, const char* value, const char* allowed) {
+    require(holds, "{} is {}, but --mode high_throughput offers {} only", option, value, allowed);
+  };
+  if (options.backend != Backend::kCpu) {
+    fail(ErrorCode::kMissing, "--backend is {}, but --mode high_throughput runs on cpu only so far",
+         to_string(options.backend));
+  }
+  const Topology topology = options.topology();
+  require(topology.num_nodes() == 1,
+          "--ranks-per-node is {} of {} ranks, but --mode high_throughput is for one node",
+          topology.ranks_per_node, topology.num_ranks);
+  only(options.resolved_fan_out() == FanOut::kPerRank, "--fan-out", to_string(options.fan_out),
+       "per_rank");
+  only(options.reduce() == Reduce::kExpertRank, "--reduce", to_string(options.reduce()),
+       "expert_rank");
+  only(options.dispatch == DispatchFormat::kBf16 || options.dispatch == DispatchFormat::kFp8,
+       "--dispatch", to_string(options.dispatch), "bf16 and fp8");
+  only(options.scales == ScaleLayout::kRowMajor, "--scales", to_string(options.scales), "row");
+  only(options.combine == CombineFormat::kBf16, "--combine", to_string(options.combine), "bf16");
+  require(options.rounds == 1, "--rounds is {}, but --mode high_throughput has one",
+          options.rounds);
+  require(!options.send_workers && !options.receive_workers,
+          "--send-workers or --receive-workers is given, but an operation of --mode "
+          "high_throughput sends and receives at once: --workers is its budget");
+}
+
 }  // namespace
 
+const char* to_string(Mode mode) noexcept {
+  return mode == Mode::kLowLatency ? "low_latency" : "high_throughput";
+}
+
+Mode parse_mode(const std::string& text) {
+  for (const Mode mode : {Mode::kLowLatency, Mode::kHighThroughput}) {
+    if (text == to_string(mode)) return mode;
+  }
+  fail(ErrorCode::kInvalidArgument, "--mode is '{}', but must be low_latency or high_throughput",
+       text);
+}
+
+HighThroughputOptions PlanOptions::high_throughput() const {
+  HighThroughputOptions options;
+  options.num_experts = buffer.num_experts;
+  options.max_tokens = buffer.max_tokens;
+  options.hidden = buffer.hidden;
+  options.top_k = buffer.top_k;
+  options.depth = depth.value_or(options.depth);
+  options.widest_dispatch = buffer.widest_dispatch;
+  return options;
+}
+
 void check(const CommunicationOptions& options) {
+  if (options.mode == Mode::kHighThroughput) check_high_throughput(options);
   const Topology topology = options.topology();
   require(options.ranks >= 1, "--ranks is {}, but must be at least 1", options.ranks);
   require(topology.ranks_per_node >= 1 && topology.ranks_per_node <= options.ranks &&
@@ -54,6 +106,10 @@ void check(const PlanOptions& options) {
   communication.ranks_per_node = options.topology.ranks_per_node;
   communication.dispatch = options.buffer.widest_dispatch;
   communication.rounds = options.buffer.max_rounds;
+  communication.mode = options.mode;
+  communication.fan_out = options.fan_out;
+  require(options.mode == Mode::kLowLatency || !options.buffer.combine_regions,
+          "--combine-regions is given, but --mode high_throughput has none");
   check(communication, {options.buffer.hidden, options.buffer.num_experts, options.buffer.top_k});
 }
 
@@ -77,8 +133,24 @@ BufferOptions buffer_options(const CommunicationOptions& options, const LayerSha
   return buffer;
 }
 
-void check_mode(const std::string& mode) {
-  require(mode == kMode, "--mode is '{}', but this version offers {} only", mode, kMode);
+HighThroughputOptions throughput_options(const CommunicationOptions& options,
+                                         const LayerShape& shape, int max_tokens) {
+  HighThroughputOptions buffer;
+  buffer.num_experts = shape.experts;
+  buffer.max_tokens = max_tokens;
+  buffer.hidden = shape.hidden;
+  buffer.top_k = shape.top_k;
+  buffer.workers = options.resolved_workers();
+  buffer.widest_dispatch = options.dispatch;
+  return buffer;
+}
+
+void check_buffer(const CommunicationOptions& options, const LayerShape& shape, int max_tokens) {
+  if (options.mode == Mode::kHighThroughput) {
+    HighThroughputBuffer::plan(options.topology(), throughput_options(options, shape, max_tokens));
+  } else {
+    Buffer::plan(options.topology(), buffer_options(options, shape, max_tokens));
+  }
 }
 
 void check_path(const std::string& path) {

@@ -8,9 +8,14 @@
 
 #include "braid/buffer.hpp"
 #include "braid/device.hpp"
+#include "braid/high_throughput.hpp"
 #include "braid/topology.hpp"
 
 namespace braid::app {
+
+enum class Mode : std::uint8_t { kLowLatency, kHighThroughput };
+const char* to_string(Mode mode) noexcept;  // "low_latency", "high_throughput"
+Mode parse_mode(const std::string& text);   // throws kInvalidArgument listing what there is
 
 // How tokens travel; shared by run and bench.
 struct CommunicationOptions {
@@ -22,8 +27,9 @@ struct CommunicationOptions {
   // Set where this process is one of those ranks, as its environment says: the descriptor that a
   // failure is told to.
   std::optional<int> launched;
+  Mode mode = Mode::kLowLatency;
   FanOut fan_out = FanOut::kAuto;
-  Reduce reduce = Reduce::kTokenRank;
+  std::optional<Reduce> reduce_given;  // none: the mode's default
   DispatchFormat dispatch = DispatchFormat::kFp8;
   ScaleLayout scales = ScaleLayout::kRowMajor;
   CombineFormat combine = CombineFormat::kBf16;
@@ -39,6 +45,10 @@ struct CommunicationOptions {
   int resolved_workers() const { return resolved(workers); }
   int send_budget() const { return resolved(send_workers.value_or(workers)); }
   int receive_budget() const { return resolved(receive_workers.value_or(workers)); }
+  Reduce reduce() const {
+    const Reduce standard = mode == Mode::kLowLatency ? Reduce::kTokenRank : Reduce::kExpertRank;
+    return reduce_given.value_or(standard);
+  }
   // What "auto" becomes.
   FanOut resolved_fan_out() const { return fan_out == FanOut::kAuto ? FanOut::kPerRank : fan_out; }
 };
@@ -65,9 +75,14 @@ struct BenchOptions {
 };
 
 struct PlanOptions {
+  Mode mode = Mode::kLowLatency;
   Topology topology{8, 0};
   BufferOptions buffer;
   FanOut fan_out = FanOut::kAuto;
+
+  // kHighThroughput: what applies of `buffer`, with that mode's default depth.
+  HighThroughputOptions high_throughput() const;
+  std::optional<int> depth;  // none: the mode's default
 };
 
 // Everything that can be told from these numbers alone, in the words of the command line: E and R,
@@ -87,11 +102,16 @@ void check(const RunOptions& options);
 BufferOptions buffer_options(const CommunicationOptions& options, const LayerShape& shape,
                              int max_tokens);
 
-// Parse the values that have one choice in this version. Throw kInvalidArgument for any other.
-void check_mode(const std::string& mode);
+// kHighThroughput's.
+HighThroughputOptions throughput_options(const CommunicationOptions& options,
+                                         const LayerShape& shape, int max_tokens);
+
+// Throws what the mode's buffer for max_tokens tokens on each rank would, without making one.
+void check_buffer(const CommunicationOptions& options, const LayerShape& shape, int max_tokens);
+
+// Parses the value that has one choice in this version. Throws kInvalidArgument for any other.
 void check_path(const std::string& path);
 
-inline constexpr const char* kMode = "low_latency";
 // The hidden option of a process that was started to be one rank.
 inline constexpr const char* kLaunchedOption = "--launched-as-rank";
 inline constexpr const char* kPath = "direct";

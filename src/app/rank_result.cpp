@@ -15,7 +15,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array kSteps = {&StepTimes::gate,    &StepTimes::dispatch, &StepTimes::experts,
-                               &StepTimes::combine, &StepTimes::shared,   &StepTimes::total};
+                               &StepTimes::combine, &StepTimes::shared,   &StepTimes::total,
+                               &StepTimes::layout};
 constexpr std::array kLinks = {&Traffic::local, &Traffic::scale_up, &Traffic::scale_out};
 
 json to_json(const Traffic& traffic) {

@@ -20,9 +20,9 @@ struct Comparison {
   bool holds() const { return diff <= limit; }  // false for NaN
 };
 
-// Microseconds of a layer's steps.
+// Microseconds of a layer's steps; layout in high throughput.
 struct StepTimes {
-  double gate = 0, dispatch = 0, experts = 0, combine = 0, shared = 0, total = 0;
+  double gate = 0, dispatch = 0, experts = 0, combine = 0, shared = 0, total = 0, layout = 0;
 };
 
 // What one operation moved, of all ranks together.
@@ -71,6 +71,7 @@ struct BenchReport {
   std::vector<Comparison> comparisons;
   bool repeats_equal = false;
   Latency dispatch, combine;
+  std::optional<Latency> layout;  // in high throughput, whose dispatch and combine are on a handle
   double total_p50 = 0;
   std::optional<GpuReport> gpu;  // instead of the latencies above and the traffic
   OperationTraffic traffic;

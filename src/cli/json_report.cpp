@@ -21,11 +21,11 @@ void add_options(Json& report, const app::CommunicationOptions& options) {
   report["ranks"] = topology.num_ranks;
   report["ranks_per_node"] = topology.ranks_per_node;
   report["processes"] = options.processes;
-  report["mode"] = app::kMode;
+  report["mode"] = to_string(options.mode);
   report["path"] = app::kPath;
   report["fan_out"] = to_string(options.resolved_fan_out());
   report["fan_out_requested"] = to_string(options.fan_out);
-  report["reduce"] = to_string(options.reduce);
+  report["reduce"] = to_string(options.reduce());
   report["dispatch"] = to_string(options.dispatch);
   report["scales"] = to_string(options.scales);
   report["combine"] = to_string(options.combine);
@@ -125,6 +125,9 @@ Json to_json(const app::RunReport& report) {
   json["time_us"] = {{"total", report.time.total},       {"gate", report.time.gate},
                      {"dispatch", report.time.dispatch}, {"experts", report.time.experts},
                      {"combine", report.time.combine},   {"shared", report.time.shared}};
+  if (report.options.communication.mode == app::Mode::kHighThroughput) {
+    json["time_us"]["layout"] = report.time.layout;
+  }
   json["output_sha256"] = report.output_sha256;
   json["build"] = build_json();
   return json;
@@ -149,6 +152,7 @@ Json to_json(const app::BenchReport& report) {
                        {"dispatch", report.dispatch.p50},
                        {"experts", 0.0},
                        {"combine", report.combine.p50}};
+    if (report.layout) json["layout_us"] = latency_json(*report.layout);
     json["dispatch_us"] = latency_json(report.dispatch);
     json["combine_us"] = latency_json(report.combine);
   }
@@ -160,13 +164,15 @@ Json to_json(const app::BenchReport& report) {
 Json to_json(const app::PlanOptions& options, const MemoryPlan& plan) {
   const BufferOptions& buffer = options.buffer;
   return {{"command", "plan"},
+          {"mode", to_string(options.mode)},
           {"ranks", options.topology.num_ranks},
           {"ranks_per_node", options.topology.ranks_per_node},
           {"experts", buffer.num_experts},
           {"tokens", buffer.max_tokens},
           {"hidden", buffer.hidden},
           {"topk", buffer.top_k},
-          {"depth", buffer.depth},
+          {"depth", options.mode == app::Mode::kHighThroughput ? options.high_throughput().depth
+                                                               : buffer.depth},
           {"rounds", buffer.max_rounds},
           {"fan_out", to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank)},
           {"dispatch", to_string(buffer.widest_dispatch)},

@@ -13,6 +13,13 @@ void add_ranks(Arguments& arguments, int& ranks, int& ranks_per_node) {
                    "P: ranks that reach each other's memory; divides R", "R");
 }
 
+void add_mode(Arguments& arguments, app::Mode& mode) {
+  arguments.choice("--mode", "low_latency|high_throughput", "low_latency",
+                   "fixed capacity, rows by expert; or exactly the received rows, by source, of "
+                   "one node's ranks",
+                   [&mode](const std::string& text) { mode = app::parse_mode(text); });
+}
+
 void add_fan_out(Arguments& arguments, FanOut& fan_out) {
   arguments.choice("--fan-out", "auto|per_expert|per_rank", "auto",
                    "what one copy of a token is for; auto is per_rank",
@@ -54,14 +61,14 @@ void add_communication(Arguments& arguments, app::CommunicationOptions& options)
   add_backend(arguments, options);
   add_ranks(arguments, options.ranks, options.ranks_per_node);
   arguments.flag("--processes", options.processes, "ranks are processes instead of threads");
-  arguments.choice("--mode", app::kMode, app::kMode, "the only mode of this version",
-                   app::check_mode);
+  add_mode(arguments, options.mode);
   arguments.choice("--path", app::kPath, app::kPath,
                    "the only path of this version: from source to destination", app::check_path);
   add_fan_out(arguments, options.fan_out);
   arguments.choice(
-      "--reduce", "token_rank|expert_rank", "token_rank", "where a token's rows are summed",
-      [&options](const std::string& text) { options.reduce = parse_reduce(text.c_str()); });
+      "--reduce", "token_rank|expert_rank", "token_rank; in high_throughput expert_rank",
+      "where a token's rows are summed",
+      [&options](const std::string& text) { options.reduce_given = parse_reduce(text.c_str()); });
   add_dispatch(arguments, options.dispatch);
   arguments.choice(
       "--scales", "row|column", "row",
@@ -133,8 +140,11 @@ void add_plan(CLI::App& app, PlanCommand& command) {
   arguments.number("--tokens", buffer.max_tokens, 1, "T: most tokens that a rank dispatches");
   arguments.number("--hidden", buffer.hidden, 1, "H: channels of a token");
   arguments.number("--topk", buffer.top_k, 1, "k: experts of a token, at most 32");
-  arguments.number("--depth", buffer.depth, 1, "D: operations sent and not yet received");
+  arguments.number("--depth", 1, "2; in high_throughput 1",
+                   "D: operations sent and not yet received, or ahead of a peer",
+                   [&options](int depth) { options.depth = depth; });
   arguments.number("--rounds", buffer.max_rounds, 1, "G: most rounds of an operation");
+  add_mode(arguments, options.mode);
   add_fan_out(arguments, options.fan_out);
   add_dispatch(arguments, buffer.widest_dispatch);
   arguments.flag("--combine-regions", buffer.combine_regions,
@@ -201,6 +211,7 @@ Command parse(const CommandLine& line) {
     if (plan.options.topology.ranks_per_node == 0) {
       plan.options.topology.ranks_per_node = plan.options.topology.num_ranks;
     }
+    plan.options.buffer.depth = plan.options.depth.value_or(plan.options.buffer.depth);
     plan.options.buffer.allow_per_expert = plan.options.fan_out == FanOut::kPerExpert;
     return plan;
   }

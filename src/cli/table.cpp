@@ -32,9 +32,10 @@ void add_options(std::string& text, const app::CommunicationOptions& options,
        plural(topology.num_ranks), options.processes ? "processes" : "threads",
        topology.num_nodes(), plural(topology.num_nodes()), topology.ranks_per_node, budget,
        options.rounds, plural(options.rounds));
-  line(text, "{}, path {}, dispatch {} ({}), combine {} (summed at the {})", app::kMode, app::kPath,
-       to_string(options.dispatch), to_string(options.resolved_fan_out()),
-       to_string(options.combine), to_string(options.reduce));
+  line(text, "{}, path {}, dispatch {} ({}), combine {} (summed at the {})",
+       to_string(options.mode), app::kPath, to_string(options.dispatch),
+       to_string(options.resolved_fan_out()), to_string(options.combine),
+       to_string(options.reduce()));
 }
 
 void add_traffic(std::string& text, const app::OperationTraffic& traffic) {
@@ -122,6 +123,9 @@ std::string to_table(const app::RunReport& report) {
     line(text, "  {:<12}{:>12.1f}", name, time);
   };
   step("gate", report.time.gate);
+  if (report.options.communication.mode == app::Mode::kHighThroughput) {
+    step("layout", report.time.layout);
+  }
   step("dispatch", report.time.dispatch);
   step("experts", report.time.experts);
   step("combine", report.time.combine);
@@ -151,6 +155,7 @@ std::string to_table(const app::BenchReport& report) {
     line(text, "  {:<33}{:>10.1f}{:>12.1f}{:>12.1f}{:>16.2f}", name, latency.p50, latency.p99,
          latency.max, latency.gigabytes_per_second);
   };
+  if (report.layout) row("layout, of a new routing", *report.layout);
   row("dispatch", report.dispatch);
   row("combine", report.combine);
   add_traffic(text, report.traffic);
@@ -162,10 +167,12 @@ std::string to_table(const app::BenchReport& report) {
 std::string to_table(const app::PlanOptions& options, const MemoryPlan& plan) {
   std::string text;
   const BufferOptions& buffer = options.buffer;
-  line(text, "R {} in nodes of {}, E {}, T {}, H {}, k {}, D {}, G up to {}, dispatch up to {}, {}",
-       options.topology.num_ranks, options.topology.ranks_per_node, buffer.num_experts,
-       buffer.max_tokens, buffer.hidden, buffer.top_k, buffer.depth, buffer.max_rounds,
-       to_string(buffer.widest_dispatch),
+  line(text,
+       "{}: R {} in nodes of {}, E {}, T {}, H {}, k {}, D {}, G up to {}, dispatch up to {}, {}",
+       to_string(options.mode), options.topology.num_ranks, options.topology.ranks_per_node,
+       buffer.num_experts, buffer.max_tokens, buffer.hidden, buffer.top_k,
+       options.mode == app::Mode::kHighThroughput ? options.high_throughput().depth : buffer.depth,
+       buffer.max_rounds, to_string(buffer.widest_dispatch),
        to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank));
   line(text, "\nsymmetric, on each rank, written by its peers: {} bytes", plan.symmetric_bytes);
   add_regions(text, plan.symmetric);

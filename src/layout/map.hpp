@@ -65,8 +65,7 @@ struct ControlMap {
 // The symmetric block. Region by region: control, then for flags and data D depths each.
 struct BufferMap {
   BufferShape shape;
-  ControlMap control;
-  Region received, notices, arrived, combine_arrived, signals, word_rows, data;
+  Region control, received, notices, arrived, combine_arrived, signals, word_rows, data;
   std::int64_t notice_stride = 0;   // one source's words: [Le] rows, [G] messages
   std::int64_t arrived_stride = 0;  // one source's words, one a slot
   std::int64_t signal_stride = 0;   // one source's words: [2 kinds][G]
@@ -86,7 +85,7 @@ struct BufferMap {
       at = round_up(at + bytes, kRegionAlignment);
       return region;
     };
-    map.control = {place(ControlMap::bytes(ranks)), shape.num_ranks};
+    map.control = place(ControlMap::bytes(ranks));
     map.received = place(depth * ranks * kFlagLine);
     map.notice_stride = round_up((shape.num_local() + shape.max_rounds) * kWordBytes, kFlagLine);
     map.notices = place(depth * ranks * map.notice_stride);
@@ -107,8 +106,9 @@ struct BufferMap {
     return map;
   }
 
+  BRAID_HD constexpr ControlMap control_map() const { return {control, shape.num_ranks}; }
   BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
-    return control.abort_record(reporter);
+    return control_map().abort_record(reporter);
   }
   // Raised by `source` at this rank's senders' side: it has received what was in this depth.
   BRAID_HD constexpr std::int64_t received_flag(int depth_idx, int source) const {

@@ -98,33 +98,42 @@ BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
 // The layout of high throughput: the worker's sums, then each warp's running places, and of a
 // chunk's tokens which ranks each goes to and which tokens go to each rank, a bit each.
 struct ThroughputLayoutScratch {
-  std::int64_t first_own = 0;   // [R] u32: where this rank's rows begin at each rank
-  std::int64_t from = 0;        // [R] u32: rows from each source
-  std::int64_t row_starts = 0;  // [R + 1] u32
-  std::int64_t tokens = 0;      // [R] u32: of each source
-  std::int64_t coming = 0;      // [R][chunks] u32: rows from each source's chunk
-  std::int64_t going = 0;       // [chunks][R] u32: rows of this rank's chunk to each rank
+  std::int64_t first_own = 0;      // [R] u32: where this rank's rows begin at each rank
+  std::int64_t from = 0;           // [R] u32: rows from each source
+  std::int64_t row_starts = 0;     // [R + 1] u32
+  std::int64_t tokens = 0;         // [R] u32: of each source
+  std::int64_t coming = 0;         // [R][chunks] u32: rows from each source's chunk
+  std::int64_t going = 0;          // [chunks][R] u32: rows of this rank's chunk to each rank
+  std::int64_t expert_rows = 0;    // expanded: [Le] u32
+  std::int64_t expert_starts = 0;  // expanded: [Le + 1] u32
   std::int64_t warps = 0;
   std::int64_t masks = 0;  // within a warp's: [kChunkTokens][mask_words] u32, behind [R + 1] u32
   std::int64_t goers = 0;  // [R][kChunkTokens / 32] u32
+  std::int64_t rows = 0;   // expanded: [kChunkTokens] u32
+  std::int64_t next_places = 0;  // expanded: [Le] u32
   std::int64_t warp_bytes = 0;
   int mask_words = 0;
 
   BRAID_HD static constexpr ThroughputLayoutScratch of(const ThroughputShape& shape) {
     ThroughputLayoutScratch scratch;
-    const int num_ranks = shape.num_ranks;
-    const std::int64_t ranks = std::int64_t{4} * num_ranks;
-    scratch.mask_words = ceil_div(num_ranks, 32);
+    const std::int64_t ranks = std::int64_t{4} * shape.num_ranks;
+    const std::int64_t experts = shape.expanded ? std::int64_t{4} * shape.num_local() : 0;
+    scratch.mask_words = ceil_div(shape.num_ranks, 32);
     scratch.from = detail::after(0, ranks);
     scratch.row_starts = detail::after(scratch.from, ranks);
     scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
     scratch.coming = detail::after(scratch.tokens, ranks);
     scratch.going = detail::after(scratch.coming, ranks * shape.num_chunks());
-    scratch.warps = detail::after(scratch.going, ranks * shape.num_chunks());
+    scratch.expert_rows = detail::after(scratch.going, ranks * shape.num_chunks());
+    scratch.expert_starts = detail::after(scratch.expert_rows, experts);
+    scratch.warps = detail::after(scratch.expert_starts, experts + 4);
     scratch.masks = detail::after(0, ranks + 4);
     scratch.goers =
         detail::after(scratch.masks, std::int64_t{4} * kChunkTokens * scratch.mask_words);
-    scratch.warp_bytes = detail::after(scratch.goers, ranks * (kChunkTokens / 32));
+    scratch.rows = detail::after(scratch.goers, ranks * (kChunkTokens / 32));
+    scratch.next_places =
+        detail::after(scratch.rows, shape.expanded ? std::int64_t{4} * kChunkTokens : 0);
+    scratch.warp_bytes = detail::after(scratch.next_places, experts);
     return scratch;
   }
 };
@@ -142,22 +151,27 @@ struct ThroughputRowScratch {
   std::int64_t sums = 0;
   // The numbers of the newest batches that were claimed, [kMostBatches] u32.
   std::int64_t batches = 0;
+  // The expanded form: pointers to a row's experts' rows, [k], and their weights, [k] f32.
+  std::int64_t expert_rows = 0;
+  std::int64_t expert_weights = 0;
   std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr ThroughputRowScratch of(int most_ranks) {
+  BRAID_HD static constexpr ThroughputRowScratch of(const ThroughputShape& shape) {
     ThroughputRowScratch scratch;
-    const std::int64_t most = std::int64_t{most_ranks} + kMostBiases;
-    const std::int64_t looked_up = detail::after(
-        0, std::int64_t{kMostRows} * most_ranks * static_cast<std::int64_t>(sizeof(Destination)));
+    const std::int64_t destination = shape.most_ranks() * std::int64_t{sizeof(Destination)};
+    const std::int64_t most = std::int64_t{shape.most_ranks()} + kMostBiases;
+    const std::int64_t looked_up = detail::after(0, kMostRows * destination);
     scratch.origins = detail::after(0, std::int64_t{8} * kMostRows);
     const std::int64_t rows = max_of(
         detail::after(scratch.origins, kMostRows * static_cast<std::int64_t>(sizeof(RowOrigin))),
         std::int64_t{8} * 2 * kArrivals);
     // A sum's tokens are a batch, and its tables come behind them.
-    scratch.sums = detail::after(
-        0, std::int64_t{kRowBatch} * most_ranks * static_cast<std::int64_t>(sizeof(Destination)));
+    scratch.sums = detail::after(0, kRowBatch * destination);
     scratch.batches = max_of(max_of(looked_up, rows), detail::after(scratch.sums, 2 * 8 * most));
-    scratch.bytes = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
+    scratch.expert_rows = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
+    const std::int64_t choices = shape.expanded ? shape.top_k : 0;
+    scratch.expert_weights = detail::after(scratch.expert_rows, 8 * choices);
+    scratch.bytes = detail::after(scratch.expert_weights, 4 * choices);
     return scratch;
   }
 };
@@ -166,7 +180,7 @@ BRAID_HD constexpr std::int64_t throughput_scratch_bytes(const ThroughputShape& 
                                                          int num_warps) {
   const auto layout = ThroughputLayoutScratch::of(shape);
   return max_of(layout.warps + num_warps * layout.warp_bytes,
-                num_warps * ThroughputRowScratch::of(shape.most_ranks()).bytes);
+                num_warps * ThroughputRowScratch::of(shape).bytes);
 }
 
 }  // namespace braid::layout

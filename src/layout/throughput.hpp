@@ -24,6 +24,7 @@ struct ThroughputShape {
   int top_k = 1;
   int depth = 2;
   int handle_slots = 1;
+  bool expanded = false;  // with the places of the expanded form
   DispatchFormat widest_dispatch = DispatchFormat::kBf16;
 
   BRAID_HD constexpr int num_local() const { return num_experts / num_ranks; }
@@ -50,19 +51,29 @@ struct ThroughputShape {
   BRAID_HD constexpr std::int64_t weight_stride() const {
     return round_up(std::int64_t{4} * top_k, kRowAlignment);
   }
+  // Experts whose tokens a chunk counts.
+  BRAID_HD constexpr int counted_experts() const { return expanded ? num_experts : 0; }
+  // Rows of the expanded form, where nothing is known of the routing.
+  BRAID_HD constexpr std::int64_t expanded_capacity(int alignment) const {
+    return row_capacity() * min_of(top_k, num_local()) +
+           static_cast<std::int64_t>(num_local()) * (alignment - 1);
+  }
   BRAID_HD constexpr int num_chunks() const { return ceil_div(max_tokens, kChunkTokens); }
 };
 
-// A chunk of a source's routing: its tokens' experts, -1 where none, and how many of its tokens go
-// to each rank.
+// A chunk of a source's routing: its tokens' experts, -1 where none, how many of its tokens go to
+// each rank, and where the buffer has the expanded form, how many name each expert.
 struct ChunkShape {
-  std::int64_t counts_at = 0;  // [R] u32, behind [kChunkTokens][k] i32
+  std::int64_t counts_at = 0;         // [R] u32, behind [kChunkTokens][k] i32
+  std::int64_t expert_counts_at = 0;  // [counted_experts] u32
   std::int64_t bytes = 0;
 
-  BRAID_HD static constexpr ChunkShape of(int k, int num_ranks) {
+  BRAID_HD static constexpr ChunkShape of(const ThroughputShape& shape, int k) {
     ChunkShape chunk;
     chunk.counts_at = std::int64_t{4} * kChunkTokens * k;
-    chunk.bytes = round_up(chunk.counts_at + 4 * num_ranks, kRowAlignment);
+    chunk.expert_counts_at = chunk.counts_at + std::int64_t{4} * shape.num_ranks;
+    chunk.bytes =
+        round_up(chunk.expert_counts_at + std::int64_t{4} * shape.counted_experts(), kRowAlignment);
     return chunk;
   }
 };
@@ -70,8 +81,7 @@ struct ChunkShape {
 // The symmetric block. Control, then for flags and data `depth` copies each.
 struct ThroughputMap {
   ThroughputShape shape;
-  ControlMap control;
-  Region received, announced, chunk_flags, chunks, arrived, returned, data;
+  Region control, received, announced, chunk_flags, chunks, arrived, returned, data;
   std::int64_t chunk_flags_stride = 0;  // one source's words, one a chunk
   std::int64_t chunk_stride = 0;
   // Within a depth's data: dispatch's rows, scales, weights; or combine's rows, weights.
@@ -92,12 +102,12 @@ struct ThroughputMap {
       at = round_up(at + bytes, kRegionAlignment);
       return region;
     };
-    map.control = {place(ControlMap::bytes(ranks)), shape.num_ranks};
+    map.control = place(ControlMap::bytes(ranks));
     map.received = place(depth * ranks * kFlagLine);
     map.announced = place(depth * ranks * kFlagLine);
     map.chunk_flags_stride = round_up(shape.num_chunks() * kWordBytes, kFlagLine);
     map.chunk_flags = place(depth * ranks * map.chunk_flags_stride);
-    map.chunk_stride = round_up(ChunkShape::of(shape.top_k, shape.num_ranks).bytes, kSlotAlignment);
+    map.chunk_stride = round_up(ChunkShape::of(shape, shape.top_k).bytes, kSlotAlignment);
     map.chunks = place(depth * ranks * shape.num_chunks() * map.chunk_stride);
     map.arrived = place(depth * rows * kWordBytes);
     map.returned = place(depth * shape.home_slots() * kWordBytes);
@@ -112,6 +122,10 @@ struct ThroughputMap {
     return map;
   }
 
+  BRAID_HD constexpr ControlMap control_map() const { return {control, shape.num_ranks}; }
+  BRAID_HD constexpr std::int64_t abort_record(int reporter) const {
+    return control_map().abort_record(reporter);
+  }
   BRAID_HD constexpr std::int64_t received_flag(int depth_idx, int source) const {
     return received.offset + (std::int64_t{depth_idx} * shape.num_ranks + source) * kFlagLine;
   }
@@ -172,7 +186,8 @@ struct ThroughputLocalMap {
   ThroughputShape shape;
   Region state, active, workers_done, claims, row_starts, expert_counts, destinations, origins,
       row_experts;
-  std::int64_t handle_bytes = 0;  // of one slot's tables
+  Region expert_starts, expert_ends, places;  // of the expanded form
+  std::int64_t handle_bytes = 0;              // of one slot's tables
   std::int64_t total_bytes = 0;
 
   BRAID_HD static constexpr ThroughputLocalMap of(const ThroughputShape& shape) {
@@ -195,6 +210,11 @@ struct ThroughputLocalMap {
     map.destinations = place(shape.home_slots() * static_cast<std::int64_t>(sizeof(Destination)));
     map.origins = place(shape.row_capacity() * static_cast<std::int64_t>(sizeof(RowOrigin)));
     map.row_experts = place(words(shape.row_capacity() * shape.top_k));
+    if (shape.expanded) {
+      map.expert_starts = place(words(shape.num_local() + 1));
+      map.expert_ends = place(words(shape.num_local()));
+      map.places = place(words(shape.row_capacity() * shape.top_k));
+    }
     map.handle_bytes = at - tables;
     map.total_bytes = tables + shape.handle_slots * map.handle_bytes;
     return map;
@@ -221,6 +241,18 @@ struct ThroughputLocalMap {
   // [R*T][k] i32: a row's local experts by choice, -1 where the expert is elsewhere.
   BRAID_HD constexpr std::int64_t experts_of(int slot, std::int64_t row) const {
     return row_experts.offset + slot * handle_bytes + row * shape.top_k * std::int64_t{4};
+  }
+  // [Le + 1] u32: where an expert's rows begin in the expanded form, and where all end, padded.
+  BRAID_HD constexpr std::int64_t expert_start(int slot, int local_expert) const {
+    return expert_starts.offset + slot * handle_bytes + local_expert * std::int64_t{4};
+  }
+  // [Le] u32: where they end, and padding begins.
+  BRAID_HD constexpr std::int64_t expert_end(int slot, int local_expert) const {
+    return expert_ends.offset + slot * handle_bytes + local_expert * std::int64_t{4};
+  }
+  // [R*T][k] u32: a received row's rows in the expanded form, for choices that are local.
+  BRAID_HD constexpr std::int64_t places_of(int slot, std::int64_t row) const {
+    return places.offset + slot * handle_bytes + row * shape.top_k * std::int64_t{4};
   }
 };
 

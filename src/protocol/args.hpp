@@ -69,6 +69,7 @@ struct LayoutArgs {
   ExpertMap experts;
   layout::TopK topk;
   std::byte* record = nullptr;  // the handle slot's, of layout::ReceivedMap
+  int expert_alignment = 1;     // of the expanded form
   std::uint64_t number = 0;     // of this layout, for the host; not 0
 };
 
@@ -89,6 +90,9 @@ struct RowsDispatchArgs {
   float* out_weights = nullptr;     // [num_rows, k], or none
   std::int64_t num_rows = 0;        // of the outputs; those past the received ones are the tail
   bool fill_tail = true;
+  // The expanded form: outputs stand by local expert, but for out_weights.
+  bool expanded = false;
+  std::int32_t* out_experts = nullptr;  // [num_rows]: a row's local expert, -1 of padding and tail
 };
 
 struct RowsCombineArgs {
@@ -101,6 +105,8 @@ struct RowsCombineArgs {
   int num_biases = 0;
   std::uint16_t* out = nullptr;  // [n, H] bf16
   float* out_weights = nullptr;  // [n, k], or none
+  // x stands by local expert, and a row's are summed with `weights` here first.
+  bool expanded = false;
 };
 
 }  // namespace braid::protocol

@@ -92,18 +92,22 @@ struct RowTables {
   RowOrigin* origins;
   const std::byte** sums;
   std::uint32_t* batches;
+  const std::byte** expert_rows;
+  float* expert_weights;
   int most_ranks;
 
   template <Machine M>
-  BRAID_HD static RowTables of(M& m, int most_ranks) {
-    const auto at = layout::ThroughputRowScratch::of(most_ranks);
+  BRAID_HD static RowTables of(M& m, const layout::ThroughputShape& shape) {
+    const auto at = layout::ThroughputRowScratch::of(shape);
     std::byte* own = m.scratch() + m.warp() * at.bytes;
     return {reinterpret_cast<Destination*>(own + at.destinations),
             reinterpret_cast<std::int64_t*>(own + at.rows),
             reinterpret_cast<RowOrigin*>(own + at.origins),
             reinterpret_cast<const std::byte**>(own + at.sums),
             reinterpret_cast<std::uint32_t*>(own + at.batches),
-            most_ranks};
+            reinterpret_cast<const std::byte**>(own + at.expert_rows),
+            reinterpret_cast<float*>(own + at.expert_weights),
+            shape.most_ranks()};
   }
   BRAID_HD static int place_of(std::int64_t number) {
     return static_cast<int>(static_cast<std::uint32_t>(number) % kMostRows);
@@ -160,6 +164,21 @@ BRAID_HD inline RowOrigin& origin_of(const ThroughputArgs& op, std::int64_t row)
 }
 BRAID_HD inline std::int32_t* experts_of(const ThroughputArgs& op, std::int64_t row) {
   return in_local<std::int32_t>(op, op.local_map.experts_of(op.handle_slot, row));
+}
+
+// Of the expanded form: calls f(place, local expert) for each of a received row's places.
+template <class F>
+BRAID_HD void for_places(const ThroughputArgs& op, std::int64_t row, int k, F&& f) {
+  const std::int32_t* experts = experts_of(op, row);
+  const auto* places =
+      in_local<const std::uint32_t>(op, op.local_map.places_of(op.handle_slot, row));
+  for (int choice = 0; choice < k; ++choice) {
+    bool is_first = experts[choice] >= 0;
+    for (int other = 0; other < choice; ++other) {
+      is_first = is_first && experts[other] != experts[choice];
+    }
+    if (is_first) f(std::int64_t{places[choice]}, experts[choice]);
+  }
 }
 
 // The rows that come from other ranks, as items: a row of each source in turn, since all of them

@@ -10,6 +10,30 @@ namespace braid::protocol {
 
 namespace detail {
 
+// The expanded form: a received row's experts' rows and their weights, in the order of its choices.
+// A warp's work.
+template <Machine M>
+BRAID_HD machine::SumRequest experts_sum(M& m, const RowsCombineArgs& a, const RowTables& tables,
+                                         std::int64_t row) {
+  const int hidden = a.op.map.shape.hidden;
+  const std::int32_t* experts = experts_of(a.op, row);
+  const auto* places =
+      in_local<const std::uint32_t>(a.op, a.op.local_map.places_of(a.op.handle_slot, row));
+  int count = 0;
+  m.sync_warp();
+  for (int choice = 0; choice < a.k; ++choice) {
+    if (experts[choice] < 0) continue;
+    if (m.lane() == 0) {
+      tables.expert_rows[count] =
+          reinterpret_cast<const std::byte*>(a.x + std::int64_t{places[choice]} * hidden);
+      tables.expert_weights[count] = a.weights[row * a.k + choice];
+    }
+    ++count;
+  }
+  m.sync_warp();
+  return {tables.expert_rows, tables.expert_weights, count, hidden, CombineFormat::kBf16};
+}
+
 // A warp's rows on their way home, for send_in_turn: those of every rank but this one.
 template <Machine M>
 struct RowsHome {
@@ -41,16 +65,19 @@ struct RowsHome {
     m.sync_warp();
   }
   BRAID_HD bool exists(std::int64_t i) const { return row_of(i) >= 0; }
-  BRAID_HD void begin(std::int64_t i) { m.begin_row(source(i)); }
+  BRAID_HD void begin(std::int64_t i) {
+    if (!a.expanded) m.begin_row(source(i));
+  }
   BRAID_HD void send(std::int64_t i) {
     const RowOrigin home = home_of(i);
     const int rank = static_cast<int>(home.rank);
-    const machine::Row row = m.take_row(source(i));
+    const machine::Row row =
+        a.expanded ? m.take_sum(experts_sum(m, a, tables, row_of(i))) : m.take_row(source(i));
     if (m.lane() == 0) {
       m.send_row(row.data, rank, a.op.map.home_row(depth, home.slot));
       m.count_message(rank);
     }
-    if (a.weights == nullptr) return;
+    if (a.weights == nullptr || a.expanded) return;
     m.write_together(reinterpret_cast<const std::byte*>(a.weights + row_of(i) * a.k),
                      std::int64_t{4} * a.k, rank, a.op.map.home_weights(depth, home.slot));
   }
@@ -81,6 +108,7 @@ struct TokensHome {
       const auto left = ceil_div(a.num_tokens - first, share.step);
       const int count = static_cast<int>(min_of(left, std::int64_t{kRowBatch}));
       look_up(first, count);
+      if (a.expanded) sum_own_experts(first, count);
       if (!arrive(first, count)) return;
       machine::SumRequest now = gather(first, 0);
       for (int i = 0; i < count; ++i) {
@@ -107,6 +135,19 @@ struct TokensHome {
     });
     m.sync_warp();
   }
+  // The expanded form: this rank's own rows of tokens as every rank's come home, in their slots.
+  // arrive() shows them to the sums.
+  BRAID_HD void sum_own_experts(std::int64_t first, int count) {
+    const int most = tables.most_ranks;
+    for (int i = 0; i < count; ++i) {
+      const std::int64_t token = first + i * share.step;
+      for (int at = 0; at < most && from(i)[at].rank >= 0; ++at) {
+        if (from(i)[at].rank != m.rank()) continue;
+        m.sum_directly(experts_sum(m, a, tables, from(i)[at].row),
+                       m.local() + a.op.map.home_row(depth, token * most + at));
+      }
+    }
+  }
   // Waits for the rows that come from elsewhere. False where one does not.
   BRAID_HD bool arrive(std::int64_t first, int count) {
     const int most = tables.most_ranks;
@@ -130,7 +171,7 @@ struct TokensHome {
       const int place = at - a.num_biases;
       if (place < 0) {
         rows[at] = reinterpret_cast<const std::byte*>(a.biases[at] + token * hidden);
-      } else if (from(i)[place].rank == m.rank()) {
+      } else if (from(i)[place].rank == m.rank() && !a.expanded) {
         rows[at] =
             reinterpret_cast<const std::byte*>(a.x + std::int64_t{from(i)[place].row} * hidden);
       } else {
@@ -169,7 +210,7 @@ BRAID_HD void combine_rows(M& m, const RowsCombineArgs& a) {
   const std::uint32_t epoch = state_of(a.op).epoch + 1;
   if (detail::begin_operation(m, a.op, epoch, Operation::kCombine)) {
     const auto split = detail::Split::of(m);
-    const auto tables = detail::RowTables::of(m, a.op.map.shape.most_ranks());
+    const auto tables = detail::RowTables::of(m, a.op.map.shape);
     const int depth = depth_of(a.op, epoch);
     if (split.sends.takes_part) {
       const auto items = detail::RowItems::of(m, a.op);

@@ -22,6 +22,23 @@ struct Rows {
   }
 };
 
+// Calls f(row of the outputs) for each that a received row has.
+template <class F>
+BRAID_HD void for_outputs(const RowsDispatchArgs& a, std::int64_t row, F&& f) {
+  if (!a.expanded) return f(row);
+  for_places(a.op, row, a.k, [&](std::int64_t place, std::int32_t) { f(place); });
+}
+
+// A row that was taken into each of its outputs. A lane's work.
+template <Machine M>
+BRAID_HD void copy_to_outputs(M& m, const RowsDispatchArgs& a, const Rows& rows,
+                              const machine::Row& row, std::int64_t to) {
+  for_outputs(a, to, [&](std::int64_t at) {
+    m.copy_row(row.data, a.out_x + at * rows.data_bytes);
+    if (rows.scale_bytes > 0) m.copy_row(row.scales, a.out_scales + at * rows.scale_bytes);
+  });
+}
+
 // A warp's tokens on their way, for send_in_turn. One without routes is no row.
 template <Machine M>
 struct TokensOut {
@@ -82,12 +99,8 @@ struct TokensOut {
  private:
   // A lane's.
   BRAID_HD void send_row_to(const machine::Row& row, const Destination& to) {
+    if (to.rank == m.rank() && !a.in_region) return copy_to_outputs(m, a, rows, row, to.row);
     m.count_message(to.rank);
-    if (to.rank == m.rank() && !a.in_region) {
-      m.copy_row(row.data, a.out_x + to.row * rows.data_bytes);
-      if (rows.scale_bytes > 0) m.copy_row(row.scales, a.out_scales + to.row * rows.scale_bytes);
-      return;
-    }
     const layout::ThroughputMap& map = a.op.map;
     m.send_row(row.data, to.rank, map.row(rows.depth, to.row, rows.data_bytes));
     if (rows.scale_bytes > 0) {
@@ -110,10 +123,21 @@ BRAID_HD void write_choice(M&, const RowsDispatchArgs& a, std::int64_t row, int 
   if (a.out_weights != nullptr) a.out_weights[at] = local >= 0 ? weights[choice] : 0.0F;
 }
 
+// Whether rows' choices are written at all.
+BRAID_HD inline bool has_choices(const RowsDispatchArgs& a) {
+  return a.out_topk_idx != nullptr || a.out_weights != nullptr || a.expanded;
+}
+
+// The expanded form: whose a received row's places are. A lane's work.
+BRAID_HD inline void write_experts(const RowsDispatchArgs& a, std::int64_t row) {
+  for_places(a.op, row, a.k,
+             [&](std::int64_t place, std::int32_t local) { a.out_experts[place] = local; });
+}
+
 // Of the rows of this rank's own tokens, which are where they go already. A warp's work.
 template <Machine M>
 BRAID_HD void write_own_choices(M& m, const RowsDispatchArgs& a, const WarpShare& share) {
-  if (a.out_topk_idx == nullptr && a.out_weights == nullptr) return;
+  if (!has_choices(a)) return;
   const std::uint32_t* starts = row_starts(a.op);
   const int most = a.op.map.shape.most_ranks();
   const std::int64_t end = starts[m.rank() + 1];
@@ -125,6 +149,7 @@ BRAID_HD void write_own_choices(M& m, const RowsDispatchArgs& a, const WarpShare
       const std::int64_t token = origin_of(a.op, row).slot / most;
       write_choice(m, a, row, i % a.k, a.weights == nullptr ? nullptr : a.weights + token * a.k);
     });
+    if (a.expanded) m.for_lanes(count, [&](int i) { write_experts(a, first + i); });
   }
 }
 
@@ -189,7 +214,7 @@ struct RowsIn {
     });
   }
   BRAID_HD void write_choices(int count, std::int64_t known) {
-    if (a.out_topk_idx == nullptr && a.out_weights == nullptr) return;
+    if (!has_choices(a)) return;
     m.for_lanes(count * a.k, [&](int i) {
       const std::int64_t row = row_at(known + i / a.k);
       if (row < 0) return;
@@ -197,20 +222,36 @@ struct RowsIn {
           m, a, row, i % a.k,
           reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));
     });
+    if (!a.expanded) return;
+    m.for_lanes(count, [&](int i) {
+      if (row_at(known + i) >= 0) write_experts(a, row_at(known + i));
+    });
   }
   BRAID_HD void take() {
     while (row_at(taken) < 0) ++taken;
     const std::int64_t row = row_at(taken);
     const machine::Row staged = m.take_row(source(taken));
-    if (m.lane() == 0) {
-      m.copy_row(staged.data, a.out_x + row * rows.data_bytes);
-      if (rows.scale_bytes > 0) m.copy_row(staged.scales, a.out_scales + row * rows.scale_bytes);
-    }
+    if (m.lane() == 0) copy_to_outputs(m, a, rows, staged, row);
     m.leave_row();
     ++taken;
     --on_their_way;
   }
 };
+
+// The expanded form's padding, and what is past it: no expert's.
+template <Machine M>
+BRAID_HD void fill_padding(M& m, const RowsDispatchArgs& a, const WarpShare& share) {
+  const int num_local = a.op.map.shape.num_local();
+  const layout::ThroughputLocalMap& map = a.op.local_map;
+  const auto* starts = in_local<const std::uint32_t>(a.op, map.expert_start(a.op.handle_slot, 0));
+  const auto* ends = in_local<const std::uint32_t>(a.op, map.expert_end(a.op.handle_slot, 0));
+  for (std::int64_t local = share.first; local <= num_local; local += share.step) {
+    const bool is_tail = local == num_local;
+    const std::int64_t begin = is_tail ? starts[local] : ends[local];
+    const std::int64_t end = is_tail ? a.num_rows : starts[local + 1];
+    m.for_lanes(static_cast<int>(end - begin), [&](int i) { a.out_experts[begin + i] = -1; });
+  }
+}
 
 // The rows past the received ones: no expert here is named.
 template <Machine M>
@@ -238,7 +279,7 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
   const auto rows = detail::Rows::of(a, epoch);
   if (detail::begin_operation(m, a.op, epoch, Operation::kDispatch)) {
     const auto split = detail::Split::of(m);
-    const auto tables = detail::RowTables::of(m, a.op.map.shape.most_ranks());
+    const auto tables = detail::RowTables::of(m, a.op.map.shape);
     if (split.sends.takes_part) {
       const auto claims = detail::Claims::of(m, a.op, tables, a.num_tokens);
       detail::TokensOut<M> out{m, a, rows, tables, claims};
@@ -248,7 +289,8 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
       const auto items = detail::RowItems::of(m, a.op);
       detail::RowsIn<M>{m, a, rows, items, split.receives, tables}.run();
       detail::write_own_choices(m, a, split.receives);
-      if (a.fill_tail) detail::fill_tail(m, a, split.receives);
+      if (a.expanded) detail::fill_padding(m, a, split.receives);
+      if (a.fill_tail && !a.expanded) detail::fill_tail(m, a, split.receives);
     }
     m.drain();
   }

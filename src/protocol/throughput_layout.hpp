@@ -7,123 +7,11 @@
 // second exchange, and the same places every time.
 #pragma once
 
-#include "layout/scratch.hpp"
-#include "protocol/throughput.hpp"
+#include "protocol/throughput_expand.hpp"
 
 namespace braid::protocol {
 
 namespace detail {
-
-using layout::ChunkShape;
-using layout::kChunkTokens;
-
-inline constexpr int kChunkWords = kChunkTokens / 32;
-
-// Of the worker, but for next, masks and goers, which are the warp's.
-struct LayoutTables {
-  std::uint32_t* first_own;   // [R]: where this rank's rows begin at each rank
-  std::uint32_t* from;        // [R]: rows from each source
-  std::uint32_t* row_starts;  // [R + 1]
-  std::uint32_t* tokens;      // [R]
-  std::uint32_t* coming;      // [R][chunks]: rows from each source's chunk
-  std::uint32_t* going;       // [chunks][R]: rows of this rank's chunk to each rank
-  std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
-  std::uint32_t* masks;  // [kChunkTokens][mask_words]: the ranks that a token goes to
-  std::uint32_t* goers;  // [R][kChunkWords]: the tokens that go to a rank
-  int mask_words;
-
-  template <Machine M>
-  BRAID_HD static LayoutTables of(M& m, const layout::ThroughputShape& shape) {
-    const auto at = layout::ThroughputLayoutScratch::of(shape);
-    std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
-    const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
-    return {words(m.scratch() + at.first_own),
-            words(m.scratch() + at.from),
-            words(m.scratch() + at.row_starts),
-            words(m.scratch() + at.tokens),
-            words(m.scratch() + at.coming),
-            words(m.scratch() + at.going),
-            words(own),
-            words(own + at.masks),
-            words(own + at.goers),
-            at.mask_words};
-  }
-  BRAID_HD bool goes_to(int token, int rank) const {
-    return (masks[token * mask_words + rank / 32] >> (rank % 32) & 1U) != 0;
-  }
-  // How many of the chunk's tokens before this one go to the rank; of all, how many.
-  BRAID_HD std::uint32_t tokens_before(int token, int rank) const {
-    const std::uint32_t* going_there = goers + rank * kChunkWords;
-    int count = 0;
-    for (int word = 0; word < kChunkWords; ++word) {
-      const int bits = token - 32 * word;
-      if (bits <= 0) break;
-      count += count_bits(bits >= 32 ? going_there[word] : going_there[word] & ((1U << bits) - 1));
-    }
-    return static_cast<std::uint32_t>(count);
-  }
-  // How many ranks before this one the token goes to.
-  BRAID_HD std::int32_t ranks_before(int token, int rank) const {
-    const std::uint32_t* mask = masks + token * mask_words;
-    int count = count_bits(mask[rank / 32] & ((1U << rank % 32) - 1));
-    for (int word = 0; word < rank / 32; ++word) count += count_bits(mask[word]);
-    return count;
-  }
-};
-
-// Some tokens of a source.
-struct Chunk {
-  int source = 0;
-  int index = 0;
-  int num_tokens = 0;
-  const std::byte* bytes = nullptr;
-  const std::int32_t* experts = nullptr;  // [num_tokens][k]
-  const std::uint32_t* counts = nullptr;  // [R]
-};
-
-BRAID_HD inline int chunks_of(std::uint32_t num_tokens) {
-  return static_cast<int>(ceil_div(num_tokens, static_cast<std::uint32_t>(kChunkTokens)));
-}
-
-BRAID_HD inline Chunk chunk_in(const std::byte* bytes, const LayoutArgs& a, int source, int index) {
-  const auto shape = ChunkShape::of(a.topk.k, a.op.map.shape.num_ranks);
-  return {source,
-          index,
-          0,
-          bytes,
-          reinterpret_cast<const std::int32_t*>(bytes),
-          reinterpret_cast<const std::uint32_t*>(bytes + shape.counts_at)};
-}
-template <Machine M>
-BRAID_HD Chunk chunk_at(const M& m, const LayoutArgs& a, std::uint32_t epoch, int source,
-                        int index) {
-  return chunk_in(m.local() + a.op.map.chunk(depth_of(a.op, epoch), source, index), a, source,
-                  index);
-}
-
-// Which ranks a chunk's tokens go to. Ranks that don't take part get none. A warp's work.
-template <Machine M>
-BRAID_HD void find_ranks(M& m, const LayoutArgs& a, const LayoutTables& tables,
-                         const std::int32_t* experts, int num_tokens) {
-  const int num_local = a.experts.num_local();
-  m.for_lanes(a.op.map.shape.num_ranks * kChunkWords, [&](int i) { tables.goers[i] = 0; });
-  m.sync_warp();
-  m.for_lanes(num_tokens, [&](int token) {
-    std::uint32_t* mask = tables.masks + token * tables.mask_words;
-    for (int word = 0; word < tables.mask_words; ++word) mask[word] = 0;
-    for (int choice = 0; choice < a.topk.k; ++choice) {
-      const int expert = experts[token * a.topk.k + choice];
-      if (expert < 0) continue;
-      const int rank = expert / num_local;
-      const std::uint32_t bit = 1U << rank % 32;
-      if ((mask[rank / 32] & bit) != 0 || !is_active(a.op, rank)) continue;
-      mask[rank / 32] |= bit;
-      // Each token's bit once.
-      m.scratch_add(tables.goers + rank * kChunkWords + token / 32, 1U << token % 32);
-    }
-  });
-  m.sync_warp();
-}
 
 // Writes a chunk of this rank's table, and what it counts to. A warp's work.
 template <Machine M>
@@ -134,7 +22,7 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
   const int first = index * kChunkTokens;
   const int num_tokens = min_of(a.topk.num_tokens - first, kChunkTokens);
   auto* experts = reinterpret_cast<std::int32_t*>(to);
-  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(k, ranks).counts_at);
+  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(a.op.map.shape, k).counts_at);
   // Several loads at a time in each lane.
   constexpr int kAhead = 8;
   static_assert(kChunkTokens % kAhead == 0);
@@ -155,6 +43,7 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
   m.sync_warp();
   find_ranks(m, a, tables, experts, num_tokens);
   m.for_lanes(ranks, [&](int rank) { counts[rank] = tables.tokens_before(kChunkTokens, rank); });
+  if (a.op.map.shape.expanded) count_experts(m, a, experts, counts + ranks, num_tokens);
   m.sync_warp();
 }
 
@@ -175,7 +64,7 @@ BRAID_HD void send_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
   const auto share = WarpShare::of(m, 0, m.num_warps());
   for (std::int64_t i = share.first; i < chunks; i += share.step) {
     const int index = static_cast<int>(i);
-    const auto staged = m.stage_filled(ChunkShape::of(a.topk.k, ranks).bytes,
+    const auto staged = m.stage_filled(ChunkShape::of(a.op.map.shape, a.topk.k).bytes,
                                        [&](std::byte* to) { fill_chunk(m, a, tables, index, to); });
     m.for_lanes(ranks, [&](int peer) {
       if (is_active(a.op, peer)) m.send(staged, peer, 0, map.chunk(depth, m.rank(), index));
@@ -195,6 +84,8 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
                           std::uint32_t epoch) {
   const int ranks = a.op.map.shape.num_ranks;
   const int depth = depth_of(a.op, epoch);
+  const int counted = a.op.map.shape.expanded ? a.experts.num_local() : 0;
+  m.for_threads(counted, [&](int local) { tables.expert_rows[local] = 0; });
   m.for_threads(ranks, [&](int source) {
     tables.first_own[source] = 0;
     tables.from[source] = 0;
@@ -226,6 +117,9 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
         tables.going[index * ranks + rank] = rows;
       }
     }
+    for (int local = 0; local < counted; ++local) {
+      m.scratch_add(tables.expert_rows + local, chunk.expert_counts[m.rank() * counted + local]);
+    }
   });
   m.sync_worker();
   if (m.failed()) return false;
@@ -236,6 +130,7 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
     if (m.worker() > 0) return;
     *in_local<std::uint32_t>(a.op, a.op.local_map.row_start(a.op.handle_slot, end)) = rows;
   });
+  if (counted > 0) start_experts(m, a, tables);
   m.sync_worker();
   return true;
 }
@@ -243,7 +138,7 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
 // The places of a source's first row in this chunk; a warp keeps them from chunk to chunk.
 template <Machine M>
 BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
-                          const Chunk& chunk) {
+                          std::uint32_t epoch, const Chunk& chunk) {
   const int ranks = a.op.map.shape.num_ranks;
   const std::uint32_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
   m.for_lanes(ranks + 1, [&](int i) {
@@ -254,6 +149,7 @@ BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
     }
     tables.next[i] = row;
   });
+  if (a.op.map.shape.expanded) find_expert_places(m, a, tables, epoch, chunk);
   m.sync_warp();
 }
 
@@ -314,8 +210,10 @@ BRAID_HD void place_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables,
     origin_of(a.op, row) = {static_cast<std::uint32_t>(chunk.source),
                             static_cast<std::uint32_t>(slot)};
     take_experts(m, a, chunk.experts + token * k, row);
+    if (a.op.map.shape.expanded) tables.rows[token] = row;
   });
   m.sync_warp();
+  if (a.op.map.shape.expanded) place_experts(m, a, tables, chunk);
   if (m.lane() == 0) tables.next[ranks] = first + chunk.counts[m.rank()];
   m.sync_warp();
 }
@@ -337,11 +235,11 @@ BRAID_HD void place_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables
     for (std::int64_t i = begin; i < end; ++i) {
       const int index = static_cast<int>(i - before);
       const auto staged = m.stage(chunk_at(m, a, epoch, source, index).bytes,
-                                  ChunkShape::of(a.topk.k, ranks).bytes);
+                                  ChunkShape::of(a.op.map.shape, a.topk.k).bytes);
       Chunk chunk = chunk_in(staged.data, a, source, index);
       const int rest = static_cast<int>(tables.tokens[source]) - index * kChunkTokens;
       chunk.num_tokens = min_of(rest, kChunkTokens);
-      if (i == begin) find_places(m, a, tables, chunk);
+      if (i == begin) find_places(m, a, tables, epoch, chunk);
       place_chunk(m, a, tables, chunk);
     }
     before += count;

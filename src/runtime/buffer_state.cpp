@@ -17,7 +17,7 @@ BufferState::BufferState(Group& its_group, const BufferOptions& its_options,
       local_map(layout::LocalMap::of(shape)),
       slots(shape.handle_slots) {
   engine = make_engine({*this,
-                        map.control,
+                        map.control_map(),
                         map.total_bytes,
                         local_map.total_bytes,
                         local_map.active.offset,

@@ -21,6 +21,7 @@ detail::NamedValues named(const HighThroughputOptions& options) {
           {"top_k", std::to_string(options.top_k)},
           {"depth", std::to_string(options.depth)},
           {"handle_slots", std::to_string(options.handle_slots)},
+          {"expanded", options.expanded ? "true" : "false"},
           {"widest_dispatch", to_string(options.widest_dispatch)}};
 }
 
@@ -46,6 +47,12 @@ ThroughputHandleState& state_of(const ThroughputHandle& handle,
 // On the CPU what was enqueued keeps handle and buffer alive until it has run.
 protocol::Launch launch_of(ThroughputHandleState& handle, Stream& stream, int workers) {
   return {*stream.backend(), handle.buffer->workers_of(workers), handle.shared_from_this()};
+}
+
+void enqueue_combine(ThroughputHandleState& h, const protocol::RowsCombineArgs& args, int workers,
+                     Stream& stream) {
+  h.buffer->run(stream, "combine of " + h.name,
+                [&] { return h.buffer->roles().combine(launch_of(h, stream, workers), args); });
 }
 
 void enqueue_dispatch(ThroughputHandleState& h, const protocol::RowsDispatchArgs& args, int workers,
@@ -154,9 +161,25 @@ void HighThroughputBuffer::combine(const ThroughputHandle& handle, const Combine
                                    Stream& stream) {
   ThroughputHandleState& h = state_of(handle, state_);
   state_->check_stream(stream);
-  const auto args = runtime::checked_combine(h, input, output, options);
-  state_->run(stream, "combine of " + h.name,
-              [&] { return state_->roles().combine(launch_of(h, stream, options.workers), args); });
+  enqueue_combine(h, runtime::checked_combine(h, input, output, options), options.workers, stream);
+}
+
+void HighThroughputBuffer::dispatch_expanded(const ThroughputHandle& handle,
+                                             const DispatchRows& input, const ExpandedRows& output,
+                                             const DispatchRowsOptions& options, Stream& stream) {
+  ThroughputHandleState& h = state_of(handle, state_);
+  state_->check_stream(stream);
+  enqueue_dispatch(h, runtime::checked_dispatch(h, input, output, options), options.workers,
+                   stream);
+}
+
+void HighThroughputBuffer::combine_expanded(const ThroughputHandle& handle,
+                                            const CombineExpanded& input,
+                                            const CombinedRows& output,
+                                            const CombineRowsOptions& options, Stream& stream) {
+  ThroughputHandleState& h = state_of(handle, state_);
+  state_->check_stream(stream);
+  enqueue_combine(h, runtime::checked_combine(h, input, output, options), options.workers, stream);
 }
 
 Traffic HighThroughputBuffer::dispatch_traffic() const {

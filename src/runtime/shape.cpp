@@ -104,7 +104,7 @@ MemoryPlan plan_of(const layout::BufferMap& map, const layout::LocalMap& local_m
                               static_cast<std::uint64_t>(region.bytes), std::move(purpose)});
   };
   const layout::BufferShape& shape = map.shape;
-  symmetric("control", map.control.region,
+  symmetric("control", map.control,
             fmt::format("a line of {} bytes for each of {} ranks to report a failure",
                         layout::kFlagLine, shape.num_ranks));
   symmetric("received", map.received,

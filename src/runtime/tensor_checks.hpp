@@ -33,5 +33,8 @@ void check_token_count(std::int64_t tokens, int max_tokens);
 // Of an operation's tensors that have elements: memory that it can use.
 void check_reach(const Group& group,
                  std::initializer_list<std::pair<const char*, const Tensor*>> tensors);
+// Of rows that a GPU moves by bulk copies: memory at a multiple of 16 bytes there.
+void check_aligned(const Group& group,
+                   std::initializer_list<std::pair<const char*, const Tensor*>> tensors);
 
 }  // namespace braid::runtime

@@ -26,6 +26,13 @@ struct DispatchCall {
 protocol::RowsDispatchArgs checked_dispatch(const detail::ThroughputHandleState& handle,
                                             const DispatchCall& call);
 
+protocol::RowsDispatchArgs checked_dispatch(const detail::ThroughputHandleState& handle,
+                                            const DispatchRows& input, const ExpandedRows& output,
+                                            const DispatchRowsOptions& options);
+
+protocol::RowsCombineArgs checked_combine(const detail::ThroughputHandleState& handle,
+                                          const CombineExpanded& input, const CombinedRows& output,
+                                          const CombineRowsOptions& options);
 protocol::RowsCombineArgs checked_combine(const detail::ThroughputHandleState& handle,
                                           const CombineRows& input, const CombinedRows& output,
                                           const CombineRowsOptions& options);

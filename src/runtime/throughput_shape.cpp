@@ -50,10 +50,16 @@ layout::ThroughputShape checked_shape(const Topology& topology,
   shape.max_tokens = options.max_tokens;
   shape.hidden = options.hidden;
   shape.top_k = options.top_k;
+  // Places are 32 bits wide.
+  require(!options.expanded ||
+              shape.row_capacity() * shape.top_k < std::numeric_limits<std::int32_t>::max(),
+          "expanded is set, but {} rows of {} choices are more than 31 bits count",
+          shape.row_capacity(), shape.top_k);
   require(options.depth < std::numeric_limits<int>::max(), "depth is {}, but must be below {}",
           options.depth, std::numeric_limits<int>::max());
   shape.depth = options.depth + 1;
   shape.handle_slots = options.handle_slots;
+  shape.expanded = options.expanded;
   shape.widest_dispatch = options.widest_dispatch;
   check_size(shape);
   return shape;
@@ -68,7 +74,7 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
                        static_cast<std::uint64_t>(region.bytes), std::move(purpose)});
   };
   const std::int64_t rows = shape.row_capacity();
-  add(plan.symmetric, "control", map.control.region,
+  add(plan.symmetric, "control", map.control,
       fmt::format("a line of {} bytes for each of {} ranks to report a failure", layout::kFlagLine,
                   shape.num_ranks));
   add(plan.symmetric, "received", map.received,
@@ -85,7 +91,8 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
   add(plan.symmetric, "chunks", map.chunks,
       fmt::format("for each depth, rank and chunk {} bytes: {} tokens x {} experts and {} sums, 4 "
                   "bytes each",
-                  map.chunk_stride, layout::kChunkTokens, shape.top_k, shape.num_ranks));
+                  map.chunk_stride, layout::kChunkTokens, shape.top_k,
+                  shape.num_ranks + shape.counted_experts()));
   add(plan.symmetric, "arrived", map.arrived,
       fmt::format("for each depth a flag of 8 bytes a row: {} ranks x {} tokens", shape.num_ranks,
                   shape.max_tokens));
@@ -110,9 +117,9 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
       {local_map.row_starts.offset, shape.handle_slots * local_map.handle_bytes},
       fmt::format(
           "{} handle slots of {} bytes: row sums and counts, destinations of {} tokens x {} "
-          "x 8 bytes, origin (8 bytes) and {} experts (4 bytes each) of {} rows",
+          "x 8 bytes, origin (8 bytes) and {} experts (4 bytes each) of {} rows{}",
           shape.handle_slots, local_map.handle_bytes, shape.max_tokens, shape.most_ranks(),
-          shape.top_k, rows));
+          shape.top_k, rows, shape.expanded ? ", and as many places of the expanded form" : ""));
   plan.local_bytes = static_cast<std::uint64_t>(local_map.total_bytes);
   return plan;
 }

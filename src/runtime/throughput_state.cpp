@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <thread>
 
 #include "base/check.hpp"
@@ -56,7 +57,7 @@ ThroughputState::ThroughputState(Group& its_group, const HighThroughputOptions& 
       local_map(layout::ThroughputLocalMap::of(shape)),
       slots(shape.handle_slots) {
   engine = make_engine({*this,
-                        map.control,
+                        map.control_map(),
                         map.total_bytes,
                         local_map.total_bytes,
                         local_map.active.offset,
@@ -86,6 +87,12 @@ ThroughputHandleState::ThroughputHandleState(std::shared_ptr<ThroughputState> it
 
 std::int64_t ThroughputHandleState::rows_needed() const {
   return received ? received->num_rows : buffer->map.shape.row_capacity();
+}
+
+std::int64_t ThroughputHandleState::expanded_rows_needed() const {
+  if (!received) return buffer->map.shape.expanded_capacity(expert_alignment);
+  return std::accumulate(received->rows_per_expert.begin(), received->rows_per_expert.end(),
+                         std::int64_t{0});
 }
 
 const ReceivedCounts& await_received(ThroughputHandleState& handle) {

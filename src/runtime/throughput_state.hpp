@@ -68,6 +68,7 @@ struct ThroughputHandleState : std::enable_shared_from_this<ThroughputHandleStat
 
   // Rows that outputs need: N where the host knows it, else R*T.
   std::int64_t rows_needed() const;
+  std::int64_t expanded_rows_needed() const;
 };
 
 // What a user's handles share.

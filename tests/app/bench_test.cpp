@@ -37,6 +37,26 @@ TEST(Bench, ChecksFanOutReduceRoundsWorkersAndProcesses) {
   verified({"--send-workers", "2", "--receive-workers", "0"});
 }
 
+TEST(Bench, GivesTheSameBitsInHighThroughput) {
+  for (const char* dispatch : {"bf16", "fp8"}) {
+    for (const Words& more : {Words{"--workers", "1"}, Words{"--workers", "3", "--processes"}}) {
+      const Words options = joined({"bench", "--ranks", "4", "--hidden", "256", "--experts", "16",
+                                    "--topk", "4", "--tokens", "70", "--repeat", "3"},
+                                   joined({"--dispatch", dispatch}, more));
+      const auto high = report_of(joined(options, {"--mode", "high_throughput"}));
+      EXPECT_EQ(high.at("verified"), true);
+      EXPECT_EQ(high.at("mode"), "high_throughput");
+      EXPECT_EQ(high.at("reduce"), "expert_rank");
+      EXPECT_GT(high.at("layout_us").at("p50").get<double>(), 0.0);
+      const auto low = report_of(joined(options, {"--reduce", "expert_rank"}));
+      for (const char* same : {"output_sha256", "tokens_per_expert"}) {
+        EXPECT_EQ(high.at(same), low.at(same));
+      }
+      EXPECT_EQ(high.at("messages").at("scale_up"), low.at("messages").at("scale_up"));
+    }
+  }
+}
+
 TEST(Bench, ShowsThatLogFmtSendsFewerBytes) {
   const auto bytes = [](const nlohmann::json& report) {
     return report.at("bytes").at("scale_out_combine").get<std::uint64_t>();

@@ -42,7 +42,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "[default: fp8]",
                         "[default: bf16]",
                         "[default: auto]",
-                        "[default: token_rank]",
+                        "[default: token_rank; in high_throughput expert_rank]",
                         "[default: row]",
                         "[default: direct]",
                         "[default: low_latency]"};

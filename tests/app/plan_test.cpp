@@ -26,6 +26,18 @@ TEST(Plan, AccountsForEveryByteInAddressOrder) {
   }
 }
 
+TEST(Plan, TakesHighThroughput) {
+  const Words one_node = {
+      "plan",     "--mode", "high_throughput", "--ranks", "4",          "--experts", "32",
+      "--tokens", "300",    "--hidden",        "256",     "--dispatch", "bf16"};
+  const auto plan = report_of(one_node);
+  EXPECT_EQ(plan.at("mode"), "high_throughput");
+  EXPECT_EQ(plan.at("depth"), 1);
+  const auto deeper = report_of(joined(one_node, {"--depth", "2"}));
+  EXPECT_GT(deeper.at("symmetric_bytes"), plan.at("symmetric_bytes"));
+  EXPECT_EQ(braid(joined(one_node, {"--ranks-per-node", "2"})).status, 2);
+}
+
 std::uint64_t symmetric_bytes(const Words& more) {
   return report_of(joined(kPlan, more)).at("symmetric_bytes").get<std::uint64_t>();
 }

@@ -78,6 +78,20 @@ TEST(Run, VerifiesOnAnyNumberOfRanksAndNodes) {
   }
 }
 
+TEST(Run, VerifiesBothLayersInHighThroughput) {
+  for (const char* layer : {kQwen, kDeepseek}) {
+    for (const char* dispatch : {"bf16", "fp8"}) {
+      const Words options = {"--mode", "high_throughput", "--dispatch", dispatch, "--ranks", "8"};
+      const auto report = verified(run_of(layer, options));
+      EXPECT_EQ(report.at("reference"), "transformers");
+      const Words otherwise = {"--workers", "3", "--processes"};
+      EXPECT_EQ(sha256_of(report), sha256_of(verified(run_of(layer, joined(options, otherwise)))));
+    }
+    verified(run_of(
+        layer, {"--mode", "high_throughput", "--ranks", "4", "--tokens", "3", "--repeat", "3"}));
+  }
+}
+
 TEST(Run, VerifiesTokensThatDontDivideAndRanksWithoutAny) {
   for (const char* tokens : {"1", "7", "13"}) {
     for (const Words& where : {Words{}, Words{"--processes"}}) {

@@ -63,7 +63,8 @@ class TwoRanks {
     for (int i = 0; i < kRanks; ++i) {
       Rank& rank = ranks_[static_cast<std::size_t>(i)];
       memory.local = rank.symmetric.data();
-      rank.context = std::make_unique<cpu::RankContext>(i, map.control, memory, std::int64_t{2000});
+      rank.context =
+          std::make_unique<cpu::RankContext>(i, map.control_map(), memory, std::int64_t{2000});
       rank.local.resize(static_cast<std::size_t>(local_map.total_bytes));
       std::fill_n(reinterpret_cast<std::uint32_t*>(rank.local.data() + local_map.active.offset),
                   kRanks, 1U);

@@ -46,7 +46,7 @@ void run_rank(int rank, std::vector<RankMemory>& memories, const layout::BufferS
   for (RankMemory& other : memories) memory.peers.push_back(other.symmetric.data());
   RankMemory& own = memories[static_cast<std::size_t>(rank)];
   memory.local = own.symmetric.data();
-  cpu::RankContext context(rank, map.control, memory, 20000);
+  cpu::RankContext context(rank, map.control_map(), memory, 20000);
   std::vector<std::uint16_t> x(kTokens * kHidden, static_cast<std::uint16_t>(0x3F80 + rank));
   std::vector<std::int32_t> idx(kTokens);
   for (int token = 0; token < kTokens; ++token) {

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   if (conformance::is_rank()) {
     return conformance::run_rank({}, [](braid::Group& group) {
       conformance::run_throughput_cases(group);
+      conformance::run_throughput_expanded(group);
       conformance::run_throughput_gradients(group);
     });
   }

@@ -288,6 +288,54 @@ TEST(ThroughputCombine, RefusesWhatDoesNotFitTheHandle) {
   });
 }
 
+TEST(ThroughputExpanded, IsRefusedWhereItDoesNotFit) {
+  on_one_rank([](HighThroughputBuffer& buffer, Io& io, Stream& stream) {
+    const ThroughputHandle handle = buffer.layout(io.topk_idx, {}, stream);
+    EXPECT_THAT(error_of([&] { buffer.dispatch_expanded(handle, io.input, {}, {}, stream); }),
+                HasSubstr("the buffer was made without expanded"));
+    EXPECT_THAT(error_of([&] { buffer.combine_expanded(handle, {}, {}, {}, stream); }),
+                HasSubstr("the buffer was made without expanded"));
+  });
+  const auto failures = testing::run_ranks({1, 1}, {}, [](Group& group) {
+    HighThroughputOptions options = options_for(1);
+    options.expanded = true;
+    HighThroughputBuffer buffer(group, options);
+    Io io(1);
+    Stream stream = Stream::cpu();
+    EXPECT_THAT(error_of([&] {
+                  buffer.layout(io.topk_idx, {1 << 30, 0}, stream);
+                }),
+                HasSubstr("expert_alignment is 1073741824"));
+    const ThroughputHandle handle = buffer.layout(io.topk_idx, {16, 0}, stream);
+    std::vector<std::uint16_t> rows(64 * kChannels);
+    std::vector<std::int32_t> experts(64);
+    const auto sized = [&](std::int64_t count) {
+      return ExpandedRows{{rows.data(), DType::kBFloat16, {count, kChannels}},
+                          {},
+                          {experts.data(), DType::kInt32, {count}},
+                          {}};
+    };
+    const auto refused = [&](const ExpandedRows& output) {
+      return error_of([&] { buffer.dispatch_expanded(handle, io.input, output, {}, stream); });
+    };
+    // 4 rows of 2 choices, and 15 of padding for each of 2 experts.
+    EXPECT_THAT(refused(sized(37)), HasSubstr("output x has 37 rows, but layout #1 needs 38"));
+    ExpandedRows without = sized(38);
+    without.row_experts = {};
+    EXPECT_THAT(refused(without), HasSubstr("output row_experts is not given"));
+    // Two tokens name each expert.
+    EXPECT_EQ(buffer.received(handle).rows_per_expert, (std::vector<std::int64_t>{16, 16}));
+    EXPECT_THAT(refused(sized(31)), HasSubstr("output x has 31 rows, but layout #1 needs 32"));
+    buffer.dispatch_expanded(handle, io.input, sized(32), {}, stream);
+    EXPECT_THAT(error_of([&] {
+                  buffer.combine_expanded(handle, {sized(32).x, {}}, io.combine_output, {}, stream);
+                }),
+                HasSubstr("topk_weights is not given"));
+    stream.synchronize();
+  });
+  EXPECT_EQ(failures[0], "");
+}
+
 TEST(ThroughputFails, ARankThatDoesNotComeIsNamedOnEveryOther) {
   GroupOptions options;
   options.timeout_ms = 300;

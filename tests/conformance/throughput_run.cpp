@@ -78,13 +78,9 @@ void ThroughputRun::change_tokens(Routed& r, std::uint64_t seed) const {
   }
 }
 
-void ThroughputRun::dispatch(const ThroughputCase& c, Routed& r) {
+DispatchRows ThroughputRun::dispatch_input(const ThroughputCase& c, Routed& r) {
   const RankInput& own = mine(r);
   const std::int64_t n = own.num_tokens;
-  const std::int64_t groups = kHidden / kScaleGroup;
-  const DType dtype = c.format() == DispatchFormat::kBf16 ? DType::kBFloat16 : DType::kFloat8E4M3;
-  const std::int64_t data_bytes = codec::dispatch_data_bytes(c.format(), kHidden);
-  const std::int64_t scale_bytes = codec::dispatch_scale_bytes(c.format(), kHidden);
   DispatchRows input;
   if (c.rows == RowsAre::kGivenQuantized) {
     std::vector<std::byte> codes, scales;
@@ -96,7 +92,7 @@ void ThroughputRun::dispatch(const ThroughputCase& c, Routed& r) {
     r.own_x.reset(memory_, codes);
     r.own_scales.reset(memory_, scales);
     input.x = {r.own_x.data(), DType::kFloat8E4M3, {n, kHidden}};
-    input.scales = {r.own_scales.data(), DType::kFloat32, {n, groups}};
+    input.scales = {r.own_scales.data(), DType::kFloat32, {n, kHidden / kScaleGroup}};
   } else {
     std::vector<std::byte> bytes(own.x.size() * 2);
     if (!bytes.empty()) std::memcpy(bytes.data(), own.x.data(), bytes.size());
@@ -104,6 +100,16 @@ void ThroughputRun::dispatch(const ThroughputCase& c, Routed& r) {
     input.x = {r.own_x.data(), DType::kBFloat16, {n, kHidden}};
   }
   r.weights.reset(memory_, own.weights);
+  if (c.has_weights) input.topk_weights = {r.weights.data(), DType::kFloat32, {n, kTopK}};
+  return input;
+}
+
+void ThroughputRun::dispatch(const ThroughputCase& c, Routed& r) {
+  const std::int64_t groups = kHidden / kScaleGroup;
+  const DType dtype = c.format() == DispatchFormat::kBf16 ? DType::kBFloat16 : DType::kFloat8E4M3;
+  const std::int64_t data_bytes = codec::dispatch_data_bytes(c.format(), kHidden);
+  const std::int64_t scale_bytes = codec::dispatch_scale_bytes(c.format(), kHidden);
+  const DispatchRows input = dispatch_input(c, r);
   r.x.reset(memory_, std::vector(count_of(r.num_rows, data_bytes), kPoison));
   r.scales.reset(memory_, std::vector(count_of(r.num_rows, scale_bytes), kPoison));
   r.out_idx32.reset(memory_, std::vector(count_of(r.num_rows, kTopK), kUnwritten));
@@ -119,7 +125,6 @@ void ThroughputRun::dispatch(const ThroughputCase& c, Routed& r) {
                                   : Tensor(r.out_idx32.data(), DType::kInt32, {r.num_rows, kTopK});
   }
   if (c.has_weights) {
-    input.topk_weights = {r.weights.data(), DType::kFloat32, {n, kTopK}};
     output.topk_weights = {r.out_weights.data(), DType::kFloat32, {r.num_rows, kTopK}};
   }
   DispatchRowsOptions options;

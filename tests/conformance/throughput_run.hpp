@@ -23,6 +23,9 @@ class ThroughputRun {
   // The same where every rank has so many tokens.
   std::string run_full(const ThroughputCase& c, int num_tokens, std::uint64_t seed);
 
+  // Dispatch to the expanded form and combine from it.
+  std::string run_expanded(const ThroughputCase& c, Routing routing, std::uint64_t seed);
+
   // Two layouts whose dispatches and combines take turns.
   std::string run_two_handles(const ThroughputCase& c, std::uint64_t seed);
 
@@ -69,6 +72,17 @@ class ThroughputRun {
   void combine(const ThroughputCase& c, Routed& r, Combined& combined);
   std::string combine_and_check(const ThroughputCase& c, Routed& r);
 
+  // Of the expanded form: what a dispatch gave, and what the experts make of it.
+  struct Expanded {
+    Mirror<std::byte> x, scales;
+    Mirror<std::int32_t> row_experts;
+    Mirror<std::uint16_t> y;
+    std::int64_t num_rows = 0;
+  };
+  void dispatch_expanded(const ThroughputCase& c, Routed& r, Expanded& e);
+  std::string check_expanded(const ThroughputCase& c, const Routed& r, Expanded& e);
+  std::string combine_expanded(const ThroughputCase& c, Routed& r, Expanded& e);
+  DispatchRows dispatch_input(const ThroughputCase& c, Routed& r);
   CombineRows run_experts(const Routed& r, const std::vector<std::uint16_t>& x,
                           Mirror<std::uint16_t>& y, Mirror<float>& dw);
 

@@ -40,6 +40,24 @@ void run_throughput_gradients(Group& group) {
   }
 }
 
+void run_throughput_expanded(Group& group) {
+  HighThroughputOptions options = throughput_options(group.topology());
+  options.expanded = true;
+  ThroughputRun run(group, options);
+  std::uint64_t seed = 1;
+  for (ThroughputCase c : throughput_cases(group.topology().num_ranks)) {
+    if (c.is_in_place()) continue;
+    c.has_weights = true;
+    for (const Routing routing : kRoutings) {
+      const std::string what = "expanded/" + c.name() + "/" + to_string(routing);
+      require_same(run.run_expanded(c, routing, seed), what);
+      // The other form on the same buffer.
+      if (routing == Routing::kRepeated) require_same(run.run(c, routing, seed), what);
+      ++seed;
+    }
+  }
+}
+
 void run_throughput_repeats(Group& group) {
   ThroughputRun run(group, throughput_options(group.topology()));
   for (const RowsAre rows : {RowsAre::kBf16, RowsAre::kQuantized}) {

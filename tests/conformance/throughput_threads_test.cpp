@@ -21,6 +21,8 @@ TEST_P(Throughput, EveryCaseIsBitEqualToTheOracle) { run(run_throughput_cases); 
 
 TEST_P(Throughput, HandlesTakeTurns) { run(run_throughput_handles_in_turn); }
 
+TEST_P(Throughput, TheExpandedFormIsBitEqualToTheOracle) { run(run_throughput_expanded); }
+
 TEST_P(Throughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
 
 TEST_P(Throughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }

@@ -196,7 +196,7 @@ std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<Rank
     args[r].out_counts = out.counts.data();
     memory.local = blocks[r].data();
     contexts.push_back(std::make_unique<cpu::RankContext>(
-        static_cast<int>(r), common.op.map.control, memory, std::int64_t{30000}));
+        static_cast<int>(r), common.op.map.control_map(), memory, std::int64_t{30000}));
   }
   for (int round = 0; round < shape.rounds; ++round) {
     for (std::size_t r = 0; r < ranks; ++r) {

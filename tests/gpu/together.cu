@@ -39,21 +39,21 @@ __device__ int own_worker(const RanksArgs<Args>& all) {
 __global__ void __launch_bounds__(kMostThreads, 1)
     generic_dispatch(const __grid_constant__ RanksArgs<DispatchKernelArgs> all) {
   const DispatchKernelArgs& args = own(all);
-  cuda::CudaMachine m(args.machine, args.dispatch.op.map.control, together_memory, own_worker(all));
+  cuda::CudaMachine m(args.machine, args.dispatch.op.map, together_memory, own_worker(all));
   protocol::dispatch(m, args.dispatch);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     generic_combine_send(const __grid_constant__ RanksArgs<CombineKernelArgs> all) {
   const CombineKernelArgs& args = own(all);
-  cuda::CudaMachine m(args.machine, args.combine.op.map.control, together_memory, own_worker(all));
+  cuda::CudaMachine m(args.machine, args.combine.op.map, together_memory, own_worker(all));
   protocol::combine_send(m, args.combine, 0);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     generic_combine_receive(const __grid_constant__ RanksArgs<CombineKernelArgs> all) {
   const CombineKernelArgs& args = own(all);
-  cuda::CudaMachine m(args.machine, args.combine.op.map.control, together_memory, own_worker(all));
+  cuda::CudaMachine m(args.machine, args.combine.op.map, together_memory, own_worker(all));
   protocol::combine_receive(m, args.combine);
 }
 

@@ -263,7 +263,7 @@ struct BlockPlace {
                         int this_worker)
       : machine(machine_args),
         op(op_args),
-        flags(machine_args, op_args.map.control),
+        flags(machine_args, op_args.map),
         worker(this_worker),
         thread(static_cast<int>(threadIdx.x)),
         warp(thread / kWarpLanes),

@@ -15,10 +15,11 @@ using machine::Word;
 // flag's own.
 inline constexpr int kLooksPerCheck = 64;
 
-class RankFlags {
+// Map: of either kind of buffer.
+template <class Map>
+class RankFlagsOf {
  public:
-  __device__ RankFlags(const MachineArgs& args, const layout::ControlMap& control)
-      : args_(args), control_(control) {}
+  __device__ RankFlagsOf(const MachineArgs& args, const Map& map) : args_(args), map_(map) {}
 
   __device__ std::byte* peer(int rank) const { return args_.peers[rank]; }
 
@@ -50,7 +51,7 @@ class RankFlags {
       seen = look();
       reached = machine::is_reached(seen, epoch, tag);
       if (reached || looks % kLooksPerCheck != 0) continue;
-      if (ends_wait(args_, control_, tag.operation, tag.round, tag.peer, epoch, seen, start)) break;
+      if (ends_wait(args_, map_, tag.operation, tag.round, tag.peer, epoch, seen, start)) break;
     }
     if (waited_ns != nullptr) {
       ptx::red_add_relaxed_gpu_u64(reinterpret_cast<std::uint64_t*>(waited_ns),
@@ -77,12 +78,11 @@ class RankFlags {
  private:
   // Called, not inlined once for each wait; its arguments one by one, since a struct would go by
   // way of the stack.
-  static __device__ __noinline__ bool ends_wait(const MachineArgs& args,
-                                                const layout::ControlMap& control,
+  static __device__ __noinline__ bool ends_wait(const MachineArgs& args, const Map& map,
                                                 machine::Operation operation, int round, int peer,
                                                 std::uint32_t epoch, Word seen,
                                                 std::uint64_t start) {
-    const RankFlags flags(args, control);
+    const RankFlagsOf flags(args, map);
     if (flags.rank_failed() || flags.heard_of_failure()) return true;
     const auto timeout_ns = static_cast<std::uint64_t>(args.timeout_ns);
     if (ptx::globaltimer_ns() - start < timeout_ns) return false;
@@ -97,9 +97,9 @@ class RankFlags {
   // A peer gave up and said so. The first to see it passes the report on to the host.
   __device__ bool heard_of_failure() const {
 #pragma unroll 1
-    for (int peer = 0; peer < control_.num_ranks; ++peer) {
+    for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
       const auto* line =
-          reinterpret_cast<const layout::AbortRecord*>(args_.local + control_.abort_record(peer));
+          reinterpret_cast<const layout::AbortRecord*>(args_.local + map_.abort_record(peer));
       if (ptx::ld_acquire_sys_u64(&line->raised) == 0) continue;
       record({static_cast<machine::Operation>(line->operation), line->round, line->culprit},
              line->epoch, 0);
@@ -111,10 +111,10 @@ class RankFlags {
   __device__ void give_up(const WaitTag& tag, std::uint32_t epoch, Word seen) const {
     if (!record(tag, epoch, seen)) return;
 #pragma unroll 1
-    for (int peer = 0; peer < control_.num_ranks; ++peer) {
+    for (int peer = 0; peer < map_.shape.num_ranks; ++peer) {
       if (peer == args_.rank) continue;
-      auto* line = reinterpret_cast<layout::AbortRecord*>(this->peer(peer) +
-                                                          control_.abort_record(args_.rank));
+      auto* line =
+          reinterpret_cast<layout::AbortRecord*>(this->peer(peer) + map_.abort_record(args_.rank));
       line->culprit = tag.peer;
       line->operation = static_cast<std::int32_t>(tag.operation);
       line->round = tag.round;
@@ -134,7 +134,9 @@ class RankFlags {
   }
 
   const MachineArgs& args_;
-  const layout::ControlMap& control_;
+  const Map& map_;
 };
+
+using RankFlags = RankFlagsOf<layout::BufferMap>;
 
 }  // namespace braid::cuda

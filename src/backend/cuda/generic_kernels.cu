@@ -16,31 +16,31 @@ __device__ int this_block() { return static_cast<int>(blockIdx.x); }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     dispatch_send_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  CudaMachine m(args.machine, args.dispatch.op.map.control, block_memory, this_block());
+  CudaMachine m(args.machine, args.dispatch.op.map, block_memory, this_block());
   protocol::dispatch_send(m, args.dispatch, args.round);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     dispatch_receive_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  CudaMachine m(args.machine, args.dispatch.op.map.control, block_memory, this_block());
+  CudaMachine m(args.machine, args.dispatch.op.map, block_memory, this_block());
   protocol::dispatch_receive(m, args.dispatch, args.round);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     dispatch_kernel(const __grid_constant__ DispatchKernelArgs args) {
-  CudaMachine m(args.machine, args.dispatch.op.map.control, block_memory, this_block());
+  CudaMachine m(args.machine, args.dispatch.op.map, block_memory, this_block());
   protocol::dispatch(m, args.dispatch);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     combine_send_kernel(const __grid_constant__ CombineKernelArgs args) {
-  CudaMachine m(args.machine, args.combine.op.map.control, block_memory, this_block());
+  CudaMachine m(args.machine, args.combine.op.map, block_memory, this_block());
   protocol::combine_send(m, args.combine, args.round);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     combine_receive_kernel(const __grid_constant__ CombineKernelArgs args) {
-  CudaMachine m(args.machine, args.combine.op.map.control, block_memory, this_block());
+  CudaMachine m(args.machine, args.combine.op.map, block_memory, this_block());
   protocol::combine_receive(m, args.combine);
 }
 

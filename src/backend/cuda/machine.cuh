@@ -9,19 +9,20 @@
 
 namespace braid::cuda {
 
-// One thread's view. Every thread of a block makes one before it does anything else.
-class CudaMachine {
+// One thread's view. Every thread of a block makes one before it does anything else. Map: of either
+// kind of buffer.
+template <class Map>
+class CudaMachineOf {
  public:
-  __device__ CudaMachine(const MachineArgs& args, const layout::ControlMap& control,
-                         std::byte* shared, int worker)
-      : args_(args), flags_(args, control), shared_(shared), worker_(worker) {
+  __device__ CudaMachineOf(const MachineArgs& args, const Map& map, std::byte* shared, int worker)
+      : args_(args), flags_(args, map), shared_(shared), worker_(worker) {
     for_threads(SharedMap::barriers_of(num_warps()),
                 [&](int i) { ptx::mbarrier_init(barrier(i), 1); });
     ptx::fence_mbarrier_init_release_cluster();
     __syncthreads();
   }
   // No copy into shared memory is left on its way: after a failure a fetched row is not staged.
-  __device__ ~CudaMachine() {
+  __device__ ~CudaMachineOf() {
     if (thread() != 0) return;
     for (; fetched_ahead_ > 0; --fetched_ahead_) {
       const int place = fetch_turn_ ^ (fetched_ahead_ & 1);
@@ -29,8 +30,8 @@ class CudaMachine {
       await_load(barrier(place), parity);
     }
   }
-  CudaMachine(const CudaMachine&) = delete;
-  CudaMachine& operator=(const CudaMachine&) = delete;
+  CudaMachineOf(const CudaMachineOf&) = delete;
+  CudaMachineOf& operator=(const CudaMachineOf&) = delete;
 
   __device__ int rank() const { return args_.rank; }
   __device__ int worker() const { return worker_; }
@@ -108,7 +109,7 @@ class CudaMachine {
   }
   __device__ bool failed() const { return failed_; }
   __device__ void report_bad_choice(std::int64_t token, int choice, std::int64_t value) const {
-    RankFlags::report_bad_choice(args_, token, choice, value);
+    RankFlagsOf<Map>::report_bad_choice(args_, token, choice, value);
   }
 
   __device__ void raise(int rank, std::int64_t offset, Word word) const {
@@ -168,12 +169,7 @@ class CudaMachine {
     return places() > 2 ? min_of(places() - 2, layout::kMostAhead) : places() - 1;
   }
   __device__ void begin_row(const machine::Row& row) {
-    if (places() - rows_ahead() > 1) {
-      ptx::bulk_wait_group_read<1>();
-    } else {
-      ptx::bulk_wait_group_read<0>();
-    }
-    __syncwarp();
+    await_free_place();
     std::byte* place = place_row(begun_);
     if (!is_bulk(row.scales)) {
       copy_words(place + row.data.bytes, row.scales.data, row.scales.bytes, {lane(), kWarpLanes});
@@ -191,7 +187,19 @@ class CudaMachine {
         ptx::bulk_copy_global_to_shared(place + bytes, row.scales.data, scale_bytes, barrier);
       }
     }
-    begun_ = begun_ + 1 == places() ? 0 : begun_ + 1;
+    begun_ = next_place(begun_);
+  }
+  __device__ machine::Row take_sum(const machine::SumRequest& request) {
+    await_free_place();
+    std::byte* place = place_row(begun_);
+    begun_ = next_place(begun_);
+    sum_directly(request, place);
+    ptx::fence_proxy_async_shared_cta();
+    __syncwarp();
+    return {{place, 2 * std::int64_t{request.hidden}}, {}};
+  }
+  __device__ void sum_directly(const machine::SumRequest& request, std::byte* out) const {
+    sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
   }
   __device__ machine::Row take_row(const machine::Row& row) {
     await_place(taken_);
@@ -242,7 +250,7 @@ class CudaMachine {
   // One group a row, in every lane.
   __device__ void leave_row() {
     ptx::bulk_commit_group();
-    taken_ = taken_ + 1 == places() ? 0 : taken_ + 1;
+    taken_ = next_place(taken_);
   }
   __device__ static std::uint32_t claim(std::uint32_t* counter) {
     std::uint32_t number = 0;
@@ -435,6 +443,16 @@ class CudaMachine {
     const WarpPlaces& warps = args_.shared.warps;
     return warp() < warps.num_senders ? warps.sender_places : warps.other_places;
   }
+  __device__ int next_place(int place) const { return place + 1 == places() ? 0 : place + 1; }
+  // What the warp's next place held has been sent, less the newest row where there is room for it.
+  __device__ void await_free_place() const {
+    if (places() - rows_ahead() > 1) {
+      ptx::bulk_wait_group_read<1>();
+    } else {
+      ptx::bulk_wait_group_read<0>();
+    }
+    __syncwarp();
+  }
   __device__ std::byte* place_row(int place) const {
     return shared_ + args_.shared.warp_rows +
            (args_.shared.first_place(warp()) + place) * args_.shared.row_bytes;
@@ -467,7 +485,7 @@ class CudaMachine {
   }
 
   const MachineArgs& args_;
-  RankFlags flags_;
+  RankFlagsOf<Map> flags_;
   std::byte* shared_;
   int worker_;
   int turn_ = 0;                      // which block row is staged next
@@ -481,6 +499,8 @@ class CudaMachine {
   bool missed_ = false;               // a wait of this thread has failed
   bool failed_ = false;               // one of the block's has, as of the last sync_worker
 };
+
+using CudaMachine = CudaMachineOf<layout::BufferMap>;
 
 static_assert(machine::Machine<CudaMachine>);
 

@@ -60,8 +60,7 @@ SharedMap first_fit(const Rows& rows, const Ways&... ways) {
 }  // namespace
 
 SharedMap shared_map_of(const protocol::LayoutArgs& args) {
-  const Rows chunks{args.op,
-                    layout::ChunkShape::of(args.topk.k, args.op.map.shape.num_ranks).bytes};
+  const Rows chunks{args.op, layout::ChunkShape::of(args.op.map.shape, args.topk.k).bytes};
   return first_fit(chunks, WarpPlaces{16, 16, 1, 0}, WarpPlaces{8, 8, 1, 0},
                    WarpPlaces{1, 1, 1, 0});
 }

@@ -9,6 +9,8 @@
 namespace braid::cuda {
 namespace {
 
+using Machine = CudaMachineOf<layout::ThroughputMap>;
+
 constexpr int kMostThreads = kMostWarps * kWarpLanes;
 
 extern __shared__ __align__(kSharedAlignment) std::byte throughput_memory[];
@@ -23,21 +25,21 @@ __device__ int this_block() { return static_cast<int>(blockIdx.x); }
 __global__ void __launch_bounds__(kMostThreads, 1)
     layout_kernel(const __grid_constant__ LayoutKernelArgs args) {
   begin(args.machine);
-  CudaMachine m(args.machine, args.operation.op.map.control, throughput_memory, this_block());
+  Machine m(args.machine, args.operation.op.map, throughput_memory, this_block());
   protocol::layout_routing(m, args.operation);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     dispatch_rows_kernel(const __grid_constant__ RowsDispatchKernelArgs args) {
   begin(args.machine);
-  CudaMachine m(args.machine, args.operation.op.map.control, throughput_memory, this_block());
+  Machine m(args.machine, args.operation.op.map, throughput_memory, this_block());
   protocol::dispatch_rows(m, args.operation);
 }
 
 __global__ void __launch_bounds__(kMostThreads, 1)
     combine_rows_kernel(const __grid_constant__ RowsCombineKernelArgs args) {
   begin(args.machine);
-  CudaMachine m(args.machine, args.operation.op.map.control, throughput_memory, this_block());
+  Machine m(args.machine, args.operation.op.map, throughput_memory, this_block());
   protocol::combine_rows(m, args.operation);
 }
 

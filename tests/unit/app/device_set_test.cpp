@@ -20,7 +20,7 @@ BenchOptions small(DispatchFormat format, ScaleLayout scales, Reduce reduce) {
   options.communication.ranks = 2;
   options.communication.dispatch = format;
   options.communication.scales = scales;
-  options.communication.reduce = reduce;
+  options.communication.reduce_given = reduce;
   options.hidden = 640;
   options.experts = 8;
   options.top_k = 3;

@@ -101,11 +101,51 @@ TEST(Options, APhasesBudgetIsItsOwnThenThatOfWorkersThenTheBackends) {
 }
 
 TEST(Options, ModesAndPathsThatAreNotOfferedAreRefusedByName) {
-  EXPECT_NO_THROW(check_mode("low_latency"));
+  EXPECT_EQ(parse_mode("low_latency"), Mode::kLowLatency);
+  EXPECT_EQ(parse_mode("high_throughput"), Mode::kHighThroughput);
   EXPECT_NO_THROW(check_path("direct"));
-  EXPECT_THROW(check_mode("high_throughput"), Error);
+  EXPECT_THROW(parse_mode("normal"), Error);
   EXPECT_THROW(check_path("layered"), Error);
   EXPECT_THROW(check_path(""), Error);
+}
+
+TEST(Options, HighThroughputRefusesWhatItHasOneChoiceOf) {
+  const auto high = [](const std::function<void(CommunicationOptions&)>& change) {
+    return refusal([&change](auto& options, auto&) {
+      options.mode = Mode::kHighThroughput;
+      options.rounds = 1;
+      options.dispatch = DispatchFormat::kFp8;
+      change(options);
+    });
+  };
+  EXPECT_EQ(high([](auto&) {}), "accepted");
+  EXPECT_EQ(high([](auto& options) { options.ranks_per_node = 4; }),
+            "--ranks-per-node is 4 of 8 ranks, but --mode high_throughput is for one node");
+  EXPECT_EQ(high([](auto& options) { options.reduce_given = Reduce::kTokenRank; }),
+            "--reduce is token_rank, but --mode high_throughput offers expert_rank only");
+  EXPECT_EQ(high([](auto& options) { options.fan_out = FanOut::kPerExpert; }),
+            "--fan-out is per_expert, but --mode high_throughput offers per_rank only");
+  EXPECT_EQ(high([](auto& options) { options.dispatch = DispatchFormat::kFp8Pow2; }),
+            "--dispatch is fp8_pow2, but --mode high_throughput offers bf16 and fp8 only");
+  EXPECT_EQ(high([](auto& options) { options.scales = ScaleLayout::kColumnMajor; }),
+            "--scales is column, but --mode high_throughput offers row only");
+  EXPECT_EQ(high([](auto& options) { options.combine = CombineFormat::kLogFmt10; }),
+            "--combine is logfmt10, but --mode high_throughput offers bf16 only");
+  EXPECT_EQ(high([](auto& options) { options.rounds = 2; }),
+            "--rounds is 2, but --mode high_throughput has one");
+  EXPECT_NE(high([](auto& options) { options.send_workers = 2; }).find("--workers is its budget"),
+            std::string::npos);
+  CommunicationOptions on_gpus;
+  on_gpus.mode = Mode::kHighThroughput;
+  on_gpus.backend = Backend::kCuda;
+  EXPECT_THROW(check(on_gpus), Error);
+}
+
+TEST(Options, ReduceIsTheModesWhereItIsNotGiven) {
+  CommunicationOptions options;
+  EXPECT_EQ(options.reduce(), Reduce::kTokenRank);
+  options.mode = Mode::kHighThroughput;
+  EXPECT_EQ(options.reduce(), Reduce::kExpertRank);
 }
 
 TEST(Options, AutoFanOutIsPerRankAndTheBufferIsSizedForIt) {
