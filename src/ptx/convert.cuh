@@ -13,4 +13,11 @@ __device__ inline std::uint32_t cvt_rn_satfinite_e4m3x2_f32(float high, float lo
   return codes;
 }
 
+// Two BF16, `low` in the lower half: nearest, ties to even, every NaN 0x7fff.
+__device__ inline std::uint32_t cvt_rn_bf16x2_f32(float high, float low) {
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
 }  // namespace braid::ptx

@@ -1,6 +1,7 @@
 #include "gpu/test_kernels.hpp"
 
 #include "backend/cuda/launch.hpp"
+#include "backend/cuda/rows.cuh"
 #include "backend/cuda/shared_map.hpp"
 #include "codec/e4m3.hpp"
 #include "ptx/bulk_copy.cuh"
@@ -70,6 +71,9 @@ __global__ void conversion_check(std::uint64_t* differences) {
     const float other = codec::float_from_bits(static_cast<std::uint32_t>(~bits));
     const std::uint32_t expected = code | std::uint32_t{codec::float_to_e4m3(other)} << 8;
     found += ptx::cvt_rn_satfinite_e4m3x2_f32(other, value) != expected ? 1 : 0;
+    const std::uint32_t sums = codec::sum_to_bf16(value) | std::uint32_t{codec::sum_to_bf16(other)}
+                                                               << 16;
+    found += cuda::two_sums(value, other) != sums ? 1 : 0;
   }
   if (found != 0) ptx::red_add_relaxed_gpu_u64(differences, found);
 }

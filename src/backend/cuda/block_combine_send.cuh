@@ -38,8 +38,7 @@ struct Sums {
       std::uint32_t pairs[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        pairs[i] =
-            packed(codec::sum_to_bf16(value[u][2 * i]), codec::sum_to_bf16(value[u][2 * i + 1]));
+        pairs[i] = two_sums(value[u][2 * i], value[u][2 * i + 1]);
       }
       x.low[u] = {pairs[0], pairs[1], pairs[2], pairs[3]};
       x.high[u] = {pairs[4], pairs[5], pairs[6], pairs[7]};

@@ -107,8 +107,7 @@ __device__ inline void sum_logfmt(const machine::SumRequest& sum, const Team& te
     for (int i = 0; i < sum.num_rows; ++i) {
       add_logfmt(sum.rows[i], sum.hidden, group, lane, sum.weights[i], sums);
     }
-    const uint2 four{packed(codec::sum_to_bf16(sums[0]), codec::sum_to_bf16(sums[1])),
-                     packed(codec::sum_to_bf16(sums[2]), codec::sum_to_bf16(sums[3]))};
+    const uint2 four{two_sums(sums[0], sums[1]), two_sums(sums[2], sums[3])};
     reinterpret_cast<uint2*>(out)[group * 32 + lane] = four;
   }
 }
@@ -125,10 +124,8 @@ __device__ inline void add_eight(const uint4& x, float weight, float (&sums)[8])
   add_pair(x.w, weight, sums[6], sums[7]);
 }
 __device__ inline uint4 eight_sums(const float (&sums)[8]) {
-  return {packed(codec::sum_to_bf16(sums[0]), codec::sum_to_bf16(sums[1])),
-          packed(codec::sum_to_bf16(sums[2]), codec::sum_to_bf16(sums[3])),
-          packed(codec::sum_to_bf16(sums[4]), codec::sum_to_bf16(sums[5])),
-          packed(codec::sum_to_bf16(sums[6]), codec::sum_to_bf16(sums[7]))};
+  return {two_sums(sums[0], sums[1]), two_sums(sums[2], sums[3]), two_sums(sums[4], sums[5]),
+          two_sums(sums[6], sums[7])};
 }
 
 // A block's work: eight channels a thread at a time.

@@ -104,7 +104,7 @@ class CudaMachineOf {
     for_lanes(count, [&](int i) { reached = f(i).reached && reached; });
     const bool all = __all_sync(kAllLanes, static_cast<int>(reached)) != 0;
     __syncwarp();
-    if (lane() == 0) ptx::fence_proxy_async();
+    ptx::fence_proxy_async();
     return all;
   }
   __device__ bool failed() const { return failed_; }
@@ -360,15 +360,15 @@ class CudaMachineOf {
         const int later = piece + pieces_ahead_;
         const int part = (part_ + pieces_ahead_) % kMostPlaces;
         if (later < pieces) {
-          load_pieces(request, later * room, part);
+          load_piece(request, {later * room, room, part});
         } else if (later - pieces < next_pieces) {
-          load_pieces(next, (later - pieces) * next_room, part);
+          load_piece(next, {(later - pieces) * next_room, next_room, part});
         } else {
           break;
         }
       }
       await_place(part_);
-      sum_pieces(request, piece * room, out);
+      sum_piece(request, {piece * room, room, part_}, out);
       __syncwarp();
       part_ = (part_ + 1) % kMostPlaces;
       --pieces_ahead_;
@@ -387,41 +387,55 @@ class CudaMachineOf {
     if (request.num_rows == 0) return 0;
     return static_cast<int>(args_.shared.row_bytes / (16 * kMostPlaces)) / request.num_rows;
   }
-  __device__ uint4* piece_row(int part, int at) const {
+  // Vectors of every row: from `first` on, as many as there is room for in that part of the warp's
+  // row.
+  struct Piece {
+    int first, room, part;
+    __device__ int count(int hidden) const { return min_of(room, hidden / 8 - first); }
+  };
+  __device__ uint4* piece_rows(const Piece& piece) const {
     return reinterpret_cast<uint4*>(warp_row()) +
-           args_.shared.row_bytes / (16 * kMostPlaces) * part + at;
+           args_.shared.row_bytes / (16 * kMostPlaces) * piece.part;
   }
-  __device__ void load_pieces(const machine::SumRequest& request, int first, int part) const {
-    if (lane() != 0) return;
-    const int room = room_of(request);
-    const auto bytes = static_cast<std::uint32_t>(16 * min_of(room, request.hidden / 8 - first));
-    ptx::mbarrier_arrive_expect_tx_release_cta(
-        place_barrier(part), bytes * static_cast<std::uint32_t>(request.num_rows));
-    for (int row = 0; row < request.num_rows; ++row) {
-      ptx::bulk_copy_global_to_shared(piece_row(part, row * room),
-                                      request.rows[row] + 16 * std::int64_t{first}, bytes,
-                                      place_barrier(part));
+  // A row a lane.
+  __device__ void load_piece(const machine::SumRequest& request, const Piece& piece) const {
+    const auto bytes = static_cast<std::uint32_t>(16 * piece.count(request.hidden));
+    std::uint64_t* barrier = place_barrier(piece.part);
+    if (lane() == 0) {
+      ptx::mbarrier_arrive_expect_tx_release_cta(
+          barrier, bytes * static_cast<std::uint32_t>(request.num_rows));
     }
+    uint4* to = piece_rows(piece);
+    for_lanes(request.num_rows, [&](int row) {
+      ptx::bulk_copy_global_to_shared(to + row * piece.room,
+                                      request.rows[row] + 16 * std::int64_t{piece.first}, bytes,
+                                      barrier);
+    });
   }
-  // Two vectors at a time.
-  __device__ void sum_pieces(const machine::SumRequest& request, int first, std::byte* out) const {
-    const int room = room_of(request);
-    const int count = min_of(room, request.hidden / 8 - first);
-    const uint4* rows = piece_row(part_, 0);
-    auto* to = reinterpret_cast<uint4*>(out) + first;
+  // Several vectors of a lane's at a time: a lone warp waits for each instruction.
+  __device__ void sum_piece(const machine::SumRequest& request, const Piece& piece,
+                            std::byte* out) const {
+    constexpr int kVectors = 4;
+    const int count = piece.count(request.hidden);
+    const uint4* rows = piece_rows(piece);
+    auto* to = reinterpret_cast<uint4*>(out) + piece.first;
 #pragma unroll 1
-    for (int i = lane(); i < count; i += 2 * kWarpLanes) {
-      const bool both = i + kWarpLanes < count;
-      const int second = both ? i + kWarpLanes : i;
-      float sums[2][8] = {};
-#pragma unroll 2
+    for (int base = lane(); base < count; base += kVectors * kWarpLanes) {
+      float sums[kVectors][8] = {};
+#pragma unroll 1
       for (int row = 0; row < request.num_rows; ++row) {
-        const uint4 x = rows[row * room + i], y = rows[row * room + second];
-        add_eight(x, 1.0F, sums[0]);
-        add_eight(y, 1.0F, sums[1]);
+        uint4 x[kVectors];
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+          x[i] = rows[row * piece.room + min_of(base + i * kWarpLanes, count - 1)];
+        }
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) add_eight(x[i], 1.0F, sums[i]);
       }
-      to[i] = eight_sums(sums[0]);
-      if (both) to[second] = eight_sums(sums[1]);
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        if (base + i * kWarpLanes < count) to[base + i * kWarpLanes] = eight_sums(sums[i]);
+      }
     }
   }
 

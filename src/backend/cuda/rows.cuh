@@ -105,6 +105,15 @@ __device__ inline void copy_words(std::byte* to, const std::byte* from, std::int
   }
 }
 
+// codec::sum_to_bf16 of each: the GPU's own conversion, but for its NaN (tests/gpu hold it to the
+// codec for every float).
+__device__ inline std::uint32_t two_sums(float low, float high) {
+  const std::uint32_t pair = ptx::cvt_rn_bf16x2_f32(high, low);
+  constexpr std::uint32_t kItsNan = 0x7fff7fffu;
+  constexpr std::uint32_t kDifference = (0x7fffu ^ codec::kBf16QuietNan) * 0x10001u;
+  return pair ^ (__vcmpeq2(pair, kItsNan) & kDifference);
+}
+
 __device__ inline std::uint32_t packed(std::uint32_t low, std::uint32_t high) {
   return low | high << 16;
 }
