@@ -36,7 +36,8 @@ struct PerExpertOptions {
   // 2: round by round send, receive, GEMM.
   // 3: as 2 with receives on a lane of their own: the next send overlaps a receive.
   // 4: one dispatch for all, then GEMMs in rounds: only combine overlaps.
-  // All: combine sends round r once its GEMM has ended, the last with D; one receive, with D.
+  // All: combine sends round r once its GEMM has ended, the last with D; one receive, with D. A
+  // shared expert runs between the first send and the first receive; method 3: before both.
   int method = 1;
   int rounds = 2;  // G; divides a rank's experts. At least 2
   int send_sms = 16;
@@ -97,7 +98,7 @@ struct Stage {
 std::vector<Stage> cut_stages(const Program& program, int layers);
 
 struct TwoBatchOptions {
-  std::array<Program, 2> programs;  // of micro-batch 0 and 1: as many stages, the same mode
+  std::array<Program, 2> programs{};  // of micro-batch 0 and 1: as many stages, the same mode
   // Micro-batch 0 runs this many stages ahead; -1: its program's.
   int delta_stages = -1;
   int layers = 1;
@@ -108,6 +109,9 @@ struct TwoBatchOptions {
   Reduce reduce = Reduce::kTokenRank;
 };
 Schedule two_batch_overlap(const TwoBatchOptions& options);
+
+// The same steps for one whole batch: one lane, no overlap. What two-batch overlap is measured by.
+Schedule sequential_program(const Program& program, const TwoBatchOptions& options);
 
 // Which micro-batch's stage comes next: 0 or 1, 2 * num_stages of them.
 std::vector<int> alternate_stages(int num_stages, int delta_stages);

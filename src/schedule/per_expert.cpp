@@ -20,7 +20,8 @@ class PerExpert {
 
   Schedule build() {
     builder_.add_front(options_.parts);
-    if (options_.parts.shared_expert) builder_.add(Kind::kSharedExpert);
+    // Method 3's first receive has another lane and most of the device at once with this one.
+    if (options_.method == 3) shared_expert();
     switch (options_.method) {
       case 1: sends_first(); break;
       case 4: one_dispatch(); break;
@@ -40,6 +41,7 @@ class PerExpert {
   // Method 1: every send runs before any GEMM can, so each has the device.
   void sends_first() {
     for (int round = 0; round < rounds_; ++round) send(round, builder_.device());
+    shared_expert();
     for (int round = 0; round < rounds_; ++round) {
       receive(round, round == 0 ? builder_.device() : options_.receive_sms);
       gemm(round);
@@ -50,6 +52,7 @@ class PerExpert {
   void round_by_round() {
     for (int round = 0; round < rounds_; ++round) {
       send(round, round == 0 ? builder_.device() : options_.send_sms);
+      if (round == 0 && options_.method == 2) shared_expert();
       receive(round, round == 0 ? first_receive_sms() : options_.receive_sms);
       gemm(round);
     }
@@ -58,8 +61,14 @@ class PerExpert {
   // Method 4.
   void one_dispatch() {
     builder_.add(Kind::kDispatchSend);
+    shared_expert();
     last_receive_ = builder_.add(Kind::kDispatchReceive);
     for (int round = 0; round < rounds_; ++round) gemm(round);
+  }
+
+  // While the first tokens are on their way.
+  void shared_expert() {
+    if (options_.parts.shared_expert) builder_.add(Kind::kSharedExpert);
   }
 
   int first_receive_sms() const {

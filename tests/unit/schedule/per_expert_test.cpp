@@ -104,6 +104,23 @@ TEST(PerExpert, Method3ReceivesOnALaneOfItsOwn) {
                    "down_gemm 1/2 > combine_send 1/2"}));
 }
 
+TEST(PerExpert, TheSharedExpertRunsWhileTheFirstTokensAreOnTheirWay) {
+  const auto before = [](int method) {
+    PerExpertOptions options;
+    options.parts = {.device_sms = 78, .shared_expert = true};
+    options.method = method;
+    const Lines lines = listing(per_expert_overlap(options));
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      if (lines[i] == "current shared_expert 78") return lines[i - 1];
+    }
+    return std::string("nowhere");
+  };
+  EXPECT_EQ(before(1), "current dispatch_send 1/2 78");
+  EXPECT_EQ(before(2), "current dispatch_send 0/2 78");
+  EXPECT_EQ(before(3), "current gate 78");
+  EXPECT_EQ(before(4), "current dispatch_send 78");
+}
+
 TEST(PerExpert, VariantBReceivesMethod3sFirstRoundOnHalfOfTheDevice) {
   PerExpertOptions options;
   options.parts.device_sms = 78;

@@ -201,6 +201,22 @@ TEST(TwoBatch, TakesRoundsInsideItsMicroBatches) {
                           "current combine_send 0/2 20", "current combine_send 1/2 132"}));
 }
 
+TEST(TwoBatch, SequentialProgramIsTheSameStepsOnOneLane) {
+  TwoBatchOptions options;
+  options.device_sms = 132;
+  options.layers = 2;
+  const Schedule schedule = sequential_program(find_program("qwen3-decode"), options);
+  EXPECT_EQ(schedule.lanes.size(), 1U);
+  const Lines lines = listing(schedule);
+  ASSERT_EQ(lines.size(), 30U);
+  EXPECT_EQ(
+      Lines(lines.begin() + 6, lines.begin() + 12),
+      (Lines{"current dispatch_send 132", "current dispatch_receive 132", "current up_gemm 132",
+             "current activation 132", "current down_gemm 132", "current combine_send 132"}));
+  EXPECT_EQ(schedule.operations[14].layer, 0);
+  EXPECT_EQ(schedule.operations[15].layer, 1);
+}
+
 TEST(TwoBatch, RefusesWhatCantBe) {
   TwoBatchOptions options;
   options.device_sms = 132;
