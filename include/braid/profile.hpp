@@ -53,6 +53,9 @@ struct ProtocolProfile {
   double combine_send_us = 0, combine_receive_us = 0;
   // ... and what an operation's bytes are under way beyond bandwidth and latency, off the SMs.
   double dispatch_wire_us = 0, combine_wire_us = 0;
+  // Of a receive's reads and writes, the part that is done while messages are still coming, because
+  // a receive runs beside its own send.
+  double receive_overlap = 0;
   double message_sm_us = 0;  // of one SM, for one message
 };
 

@@ -83,7 +83,7 @@ Work dispatch_receive(const LayerCase& layer, const Operation& op, const Place& 
   work.after_us = layer.protocol.dispatch_receive_us;
   const double bytes = message_bytes(layer);
   const double taken = place.traffic->dispatch_taken(place.rank, rounds_of(op, place));
-  work.memory_bytes = 2 * sum_of(rows_of(op, place)) * bytes;
+  work.memory_bytes = 2 * sum_of(rows_of(op, place)) * bytes * (1 - layer.protocol.receive_overlap);
   work.nvlink_bytes = taken * bytes;
   return work;
 }
@@ -105,8 +105,9 @@ Work combine_send(const LayerCase& layer, const Operation& op, const Place& plac
 Work combine_receive(const LayerCase& layer, const Place& place) {
   Work work;
   work.after_us = layer.protocol.combine_receive_us;
-  work.memory_bytes = place.traffic->combine_rows(place.rank) * row_bytes(layer) +
-                      place.traffic->tokens(place.rank) * 2.0 * layer.shape.hidden;
+  work.memory_bytes = (place.traffic->combine_rows(place.rank) * row_bytes(layer) +
+                       place.traffic->tokens(place.rank) * 2.0 * layer.shape.hidden) *
+                      (1 - layer.protocol.receive_overlap);
   return work;
 }
 

@@ -68,6 +68,12 @@ double Fields::share(const char* name) {
   return found;
 }
 
+double Fields::fraction(const char* name) {
+  const double found = number(name);
+  if (found > 1) reject(name, "from 0 to 1");
+  return found;
+}
+
 int Fields::whole(const char* name, int least) {
   constexpr int kHighest = 1 << 24;  // products of two stay far from overflow
   const double found = number(name);

@@ -19,7 +19,8 @@ class Fields {
   double number(const char* name);
   double positive(const char* name);
   int whole(const char* name, int least);
-  double share(const char* name);  // more than 0, at most 1
+  double share(const char* name);     // more than 0, at most 1
+  double fraction(const char* name);  // from 0 to 1
   RateCurve curve(const char* name);
 
   // Throws kFormat for a field that nobody asked for: most likely a misspelled one.

@@ -105,6 +105,7 @@ ProtocolProfile load_protocol_profile(const std::string& name_or_path) {
   profile.combine_receive_us = fields.number("combine_receive_us");
   profile.dispatch_wire_us = fields.number("dispatch_wire_us");
   profile.combine_wire_us = fields.number("combine_wire_us");
+  profile.receive_overlap = fields.fraction("receive_overlap");
   profile.message_sm_us = fields.number("message_sm_us");
   fields.check_nothing_left();
   return profile;
