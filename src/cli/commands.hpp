@@ -28,6 +28,7 @@ struct PlanCommand {
 struct PredictCommand {
   app::PredictOptions options;
   std::string json;
+  std::string trace, html, svg;  // empty: none
 };
 
 struct TuneCommand {

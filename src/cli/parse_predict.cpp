@@ -91,6 +91,9 @@ void add_predict(CLI::App& app, PredictCommand& command) {
   add_case(arguments, command.options);
   arguments.number("--tokens", command.options.tokens, 1, "tokens on each rank");
   add_schedule(arguments, command.options);
+  arguments.text("--trace", command.trace, "FILE", "write a trace for Perfetto or Chrome to FILE");
+  arguments.text("--html", command.html, "FILE", "write a page with the timeline to FILE");
+  arguments.text("--svg", command.svg, "FILE", "write a drawing of the timeline to FILE");
   add_json(arguments, command.json);
 }
 

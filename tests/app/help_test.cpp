@@ -69,7 +69,7 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
   for (const auto& option :
        joined(predicted, {"--schedule", "--rounds", "--send-sms", "--recv-sms", "--up-gemm-sms",
                           "--down-gemm-sms", "--block-m", "--comm-sms", "--program",
-                          "--delta-stages", "--layers"})) {
+                          "--delta-stages", "--layers", "--trace", "--html", "--svg"})) {
     EXPECT_TRUE(names(predict, option)) << option;
   }
   const std::string tune = braid({"tune", "--help"}).out;

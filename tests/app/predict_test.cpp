@@ -138,6 +138,29 @@ TEST(Predict, RefusesProfilesWithMissingOrNegativeFields) {
               {"none.json", "can't be read"});
 }
 
+TEST(Predict, WritesTracePageAndDrawingOfBothSchedules) {
+  const TempDir folder;
+  const auto path = [&](const char* name) { return (folder.path() / name).string(); };
+  const Ended ended = braid(joined(kPredict, {"--schedule", "peo-3", "--trace", path("a.json"),
+                                              "--html", path("a.html"), "--svg", path("a.svg")}));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  const auto text = [&](const char* name) {
+    std::ifstream file(path(name));
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  const Json trace = Json::parse(text("a.json"));
+  std::vector<std::string> processes;
+  for (const Json& event : trace.at("traceEvents")) {
+    if (event.at("name") == "process_name") processes.push_back(event.at("args").at("name"));
+  }
+  ASSERT_EQ(processes.size(), 2U);
+  EXPECT_TRUE(processes[0].starts_with("sequential"));
+  EXPECT_TRUE(processes[1].starts_with("peo-3"));
+  expect_says(text("a.html"), {"<!DOCTYPE html>", "dispatch_receive 3/4"});
+  expect_says(text("a.svg"), {"<svg", "sequential", "peo-3"});
+  expect_says(refusal(joined(kPredict, {"--html", "/nowhere/a.html"})), {"--html", "/nowhere"});
+}
+
 TEST(Predict, TakesAProfileOfAFile) {
   const TempDir folder;
   const Words words = {"predict", "--profile", changed_profile(folder, "nic_gbps", 500)};
