@@ -56,6 +56,8 @@ struct ProtocolProfile {
   // Of a receive's reads and writes, the part that is done while messages are still coming, because
   // a receive runs beside its own send.
   double receive_overlap = 0;
+  // Most experts of a round, on all ranks, for each SM of a send or of dispatch's receive; 0: any.
+  int send_experts_per_sm = 0, receive_experts_per_sm = 0;
   double message_sm_us = 0;  // of one SM, for one message
 };
 

@@ -6,16 +6,22 @@
 
 #include "app/options.hpp"
 #include "base/check.hpp"
+#include "base/math.hpp"
 
 namespace braid::app {
 namespace {
 
 constexpr int kDefaultRounds = 4;
-constexpr int kDefaultSms = 16;      // of a phase beside GEMMs, as per-expert overlap's authors use
-constexpr int kDefaultBatchSms = 3;  // single-batch overlap's combine send on Hopper
+constexpr int kDefaultShare = 16;  // a phase beside GEMMs gets one of so many SMs: they fill a card
+constexpr int kDefaultBatchSms = 3;        // single-batch overlap's combine send on Hopper
 constexpr int kDefaultThroughputSms = 20;  // two-batch overlap's communication
 
 bool is_per_expert(const std::string& schedule) { return schedule.starts_with("peo-"); }
+
+// most_experts: 0 for any.
+int least_sms(int experts, int most_experts) {
+  return most_experts == 0 ? 1 : ceil_div(experts, most_experts);
+}
 
 // Ranks, tokens, formats. Products are of numbers that were found small before.
 void check_size(const PredictOptions& options, const ModelShape& shape) {
@@ -133,8 +139,11 @@ PredictOptions Predictor::resolved(const PredictOptions& options) const {
                  : local % kDefaultRounds == 0 ? kDefaultRounds
                                                : 2;
   }
-  if (all.send_sms == 0) all.send_sms = std::min(kDefaultSms, std::max(1, device / 4));
-  if (all.receive_sms == 0) all.receive_sms = all.send_sms;
+  const int few = std::max(1, device / kDefaultShare);
+  if (all.send_sms == 0) all.send_sms = std::max(few, least_send_sms(all.rounds));
+  if (all.receive_sms == 0) {
+    all.receive_sms = std::max({few, all.send_sms, least_receive_sms(all.rounds)});
+  }
   if (all.comm_sms == 0) {
     all.comm_sms = std::min(all.schedule == "sbo" ? kDefaultBatchSms : kDefaultThroughputSms,
                             std::max(1, device / 4));
@@ -151,6 +160,25 @@ PredictOptions Predictor::resolved(const PredictOptions& options) const {
   return all;
 }
 
+int Predictor::least_send_sms(int rounds) const {
+  return least_sms(layer_.shape.experts / rounds, layer_.protocol.send_experts_per_sm);
+}
+
+int Predictor::least_receive_sms(int rounds) const {
+  return least_sms(layer_.shape.experts / rounds, layer_.protocol.receive_experts_per_sm);
+}
+
+void Predictor::check_rounds(const PredictOptions& all) const {
+  const auto check_least = [&](const char* option, int sms, int least) {
+    require(sms >= least, "{} is {}, but {} needs {} for rounds of {} experts", option, sms,
+            layer_.protocol.name, least, layer_.shape.experts / all.rounds);
+  };
+  check_least("--send-sms", all.send_sms, least_send_sms(all.rounds));
+  // Method 4 receives its dispatch in one go, with the device.
+  if (all.schedule == "peo-4") return;
+  check_least("--recv-sms", all.receive_sms, least_receive_sms(all.rounds));
+}
+
 Schedule Predictor::schedule(const PredictOptions& all) const {
   const int device = layer_.device.sms;
   check_budget("--send-sms", all.send_sms, device);
@@ -161,6 +189,7 @@ Schedule Predictor::schedule(const PredictOptions& all) const {
   LayerParts parts{
       .device_sms = device, .shared_expert = layer_.shape.shared_width > 0, .reduce = *all.reduce};
   if (is_per_expert(all.schedule)) {
+    check_rounds(all);
     return per_expert_overlap({.parts = parts,
                                .method = all.schedule.back() - '0',
                                .rounds = all.rounds,

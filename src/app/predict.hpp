@@ -62,6 +62,10 @@ class Predictor {
   // rounds and budgets.
   predict::Question question(const PredictOptions& options);
 
+  // Fewest SMs that the protocol sends, or receives a dispatch, in so many rounds with.
+  int least_send_sms(int rounds) const;
+  int least_receive_sms(int rounds) const;
+
   const predict::LayerCase& layer() const { return layer_; }
   // With the defaults filled in.
   PredictOptions resolved(const PredictOptions& options) const;
@@ -69,6 +73,7 @@ class Predictor {
  private:
   predict::TrafficRules rules(int rounds, Reduce reduce) const;
   std::vector<predict::Traffic> traffic(const predict::TrafficRules& rules, int micro_batches);
+  void check_rounds(const PredictOptions& all) const;
   Schedule schedule(const PredictOptions& options) const;
 
   PredictOptions options_;

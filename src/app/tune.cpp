@@ -20,7 +20,8 @@ std::vector<std::string> all_schedules() {
 }
 
 // What is tried of a schedule. Budgets are finer where they are few: there an SM counts most.
-std::vector<PredictOptions> choices(const PredictOptions& base, const predict::LayerCase& layer) {
+std::vector<PredictOptions> choices(const PredictOptions& base, const Predictor& predictor) {
+  const predict::LayerCase& layer = predictor.layer();
   std::vector<PredictOptions> list;
   const int device = layer.device.sms;
   const int local = layer.shape.experts / base.topology().num_ranks;
@@ -28,7 +29,8 @@ std::vector<PredictOptions> choices(const PredictOptions& base, const predict::L
     if (sms > device / 3) return;
     PredictOptions& one = list.emplace_back(base);
     one.rounds = rounds;
-    one.send_sms = one.receive_sms = one.comm_sms = sms;
+    one.send_sms = one.comm_sms = sms;
+    one.receive_sms = std::max(sms, predictor.least_receive_sms(rounds));
     one.up_gemm_sms = one.down_gemm_sms = 0;
   };
   if (base.schedule == "sbo") {
@@ -41,7 +43,9 @@ std::vector<PredictOptions> choices(const PredictOptions& base, const predict::L
   } else {
     for (int rounds = 2; rounds <= std::min(kMostRounds, local); ++rounds) {
       if (local % rounds != 0) continue;
-      for (const int sms : {2, 4, 6, 8, 12, 16, 24}) add(rounds, sms);
+      for (const int sms : {1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24}) {
+        if (sms >= predictor.least_send_sms(rounds)) add(rounds, sms);
+      }
     }
   }
   return list;
@@ -77,7 +81,7 @@ std::vector<Tuned> tune(const TuneOptions& options, const TuneProgress& progress
       base.schedule = schedule;
       if (schedule == "tbo" && tokens < 2) continue;
       std::vector<Tried> tried;
-      for (const PredictOptions& choice : choices(base, predictor.layer())) {
+      for (const PredictOptions& choice : choices(base, predictor)) {
         tried.push_back(try_one(predictor, choice));
       }
       result.num_tried += static_cast<int>(tried.size());

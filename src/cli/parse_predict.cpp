@@ -60,9 +60,10 @@ void add_schedule(Arguments& arguments, app::PredictOptions& options) {
                    "peo: 4, or 2; else 1");
   const auto budget = [&](const char* name, int& value, const std::string& fallback,
                           const char* help) { arguments.number(name, value, 1, help, fallback); };
-  budget("--send-sms", options.send_sms, "16, at most a quarter",
+  budget("--send-sms", options.send_sms, "a sixteenth, or what the protocol needs",
          "peo: SMs of a send beside GEMMs");
-  budget("--recv-sms", options.receive_sms, "--send-sms", "peo: SMs of a receive beside GEMMs");
+  budget("--recv-sms", options.receive_sms, "--send-sms, or what the protocol needs",
+         "peo: SMs of a receive beside GEMMs");
   budget("--up-gemm-sms", options.up_gemm_sms, "what communication leaves", "peo: SMs of up GEMMs");
   budget("--down-gemm-sms", options.down_gemm_sms, "what communication leaves",
          "peo: SMs of down GEMMs");

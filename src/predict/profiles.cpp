@@ -106,6 +106,8 @@ ProtocolProfile load_protocol_profile(const std::string& name_or_path) {
   profile.dispatch_wire_us = fields.number("dispatch_wire_us");
   profile.combine_wire_us = fields.number("combine_wire_us");
   profile.receive_overlap = fields.fraction("receive_overlap");
+  profile.send_experts_per_sm = fields.whole("send_experts_per_sm", 0);
+  profile.receive_experts_per_sm = fields.whole("receive_experts_per_sm", 0);
   profile.message_sm_us = fields.number("message_sm_us");
   fields.check_nothing_left();
   return profile;

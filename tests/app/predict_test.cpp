@@ -116,6 +116,10 @@ TEST(Predict, RefusesBudgetsRoundsAndTokensThatCantBe) {
   expect_says(with({"--schedule", "peo-1", "--up-gemm-sms", "78"}), {"up_gemm", "78"});
   expect_says(with({"--schedule", "peo-2", "--down-gemm-sms", "200"}), {"--down-gemm-sms", "200"});
   expect_says(with({"--schedule", "sbo", "--comm-sms", "78"}), {"comm_sms", "78", "77"});
+  expect_says(with({"--schedule", "peo-1", "--rounds", "4", "--send-sms", "1"}),
+              {"--send-sms", "1", "deepep_v1", "2", "64 experts"});
+  expect_says(with({"--schedule", "peo-1", "--rounds", "4", "--recv-sms", "4"}),
+              {"--recv-sms", "4", "deepep_v1", "5", "64 experts"});
   expect_says(with({"--schedule", "peo-1", "--rounds", "3"}), {"rounds", "3", "16"});
   expect_says(with({"--schedule", "peo-1", "--rounds", "1"}), {"rounds", "1", "2"});
   expect_says(with({"--schedule", "sbo", "--reduce", "expert_rank"}), {"token_rank"});
@@ -181,10 +185,10 @@ TEST(Tune, FindsTheBestOfWhatPredictSays) {
     }
     const std::string schedule = best.at("schedule");
     const auto number = [](const Json& value) { return std::to_string(value.get<int>()); };
-    const Json predicted =
-        report_of({"predict", "--tokens", number(batch.at("tokens")), "--schedule", schedule,
-                   "--rounds", number(best.at("rounds")), "--send-sms", number(best.at("send_sms")),
-                   "--comm-sms", number(best.at("comm_sms"))});
+    const Json predicted = report_of(
+        {"predict", "--tokens", number(batch.at("tokens")), "--schedule", schedule, "--rounds",
+         number(best.at("rounds")), "--send-sms", number(best.at("send_sms")), "--recv-sms",
+         number(best.at("recv_sms")), "--comm-sms", number(best.at("comm_sms"))});
     EXPECT_EQ(predicted.at("time_us").at("total"), best.at("total_us"));
   }
   std::ifstream file(plot);

@@ -83,7 +83,9 @@ TEST(Profiles, EveryFieldMustBeThereAndSane) {
     json["numbers"][field]["value"] = value;
     return sentence_of(json, ErrorCode::kFormat);
   };
-  for (const auto& [field, unused] : builtin("h20")["numbers"].items()) {
+  const Json whole = builtin("h20");
+  ASSERT_EQ(whole["numbers"].size(), 13U);
+  for (const auto& [field, unused] : whole["numbers"].items()) {
     Json json = builtin("h20");
     json["numbers"].erase(field);
     says(sentence_of(json, ErrorCode::kFormat), {"no number", field});
