@@ -1,18 +1,9 @@
 #include "cli/json_report.hpp"
+#include "cli/line.hpp"
 #include "cli/table.hpp"
-
-#include <fmt/format.h>
-
-#include <iterator>
 
 namespace braid::cli {
 namespace {
-
-template <class... Args>
-void line(std::string& text, fmt::format_string<Args...> format, Args&&... args) {
-  fmt::format_to(std::back_inserter(text), format, std::forward<Args>(args)...);
-  text += '\n';
-}
 
 Json operations_json(const predict::Question& question, const predict::Played& played) {
   Json list = Json::array();

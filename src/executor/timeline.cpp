@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "schedule/palette.hpp"
+#include "schedule/drawing.hpp"
 
 namespace braid {
 

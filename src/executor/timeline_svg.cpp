@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "executor/timeline.hpp"
+#include "schedule/drawing.hpp"
 
 namespace braid {
 namespace {
@@ -11,17 +12,7 @@ namespace {
 constexpr int kWidth = 960, kLeft = 80, kRight = 20, kLaneHeight = 26, kHeading = 24, kTop = 30;
 constexpr double kLetter = 6;  // width of a letter, about
 
-std::string escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '<' || c == '&') {
-      safe += c == '<' ? "&lt;" : "&amp;";
-    } else {
-      safe += c;
-    }
-  }
-  return safe;
-}
+using schedule::escaped;
 
 void add_span(std::string& svg, const TimelineSpan& span, double x, double y, double width) {
   const auto out = std::back_inserter(svg);
@@ -29,8 +20,8 @@ void add_span(std::string& svg, const TimelineSpan& span, double x, double y, do
       out,
       "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{}\" fill=\"{}\" "
       "stroke=\"{}\" stroke-width=\"0.7\"><title>{}: {:.1f} to {:.1f} us</title></rect>\n",
-      x, y, std::max(width, 0.5), kLaneHeight - 4, span.color,
-      span.micro_batch == 0 ? "#333" : "#d33", escaped(span.name), span.start_us, span.end_us);
+      x, y, std::max(width, 0.5), kLaneHeight - 4, span.color, schedule::border(span.micro_batch),
+      escaped(span.name), span.start_us, span.end_us);
   const std::string label =
       span.num_rounds > 1 ? fmt::format("{} {}", span.kind, span.round) : span.name;
   const auto fits = static_cast<std::size_t>(std::max(0.0, (width - 4) / kLetter));

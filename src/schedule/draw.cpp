@@ -3,27 +3,15 @@
 #include <algorithm>
 #include <iterator>
 
+#include "schedule/drawing.hpp"
 #include "schedule/order.hpp"
-#include "schedule/palette.hpp"
 
 namespace braid {
 namespace {
 
-constexpr int kBoxWidth = 122, kBoxHeight = 40, kColumn = 138, kRow = 72, kLeft = 90, kTop = 40;
+using schedule::escaped;
 
-std::string escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '<') {
-      safe += "&lt;";
-    } else if (c == '&') {
-      safe += "&amp;";
-    } else {
-      safe += c;
-    }
-  }
-  return safe;
-}
+constexpr int kBoxWidth = 122, kBoxHeight = 40, kColumn = 138, kRow = 72, kLeft = 90, kTop = 40;
 
 // The step at which each operation could run if all took one step: what it waits for is to its
 // left, or above and below where it takes tiles.
@@ -80,9 +68,10 @@ std::string to_svg(const Schedule& schedule) {
                    "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"3\" fill=\"{}\" "
                    "stroke=\"{}\"><title>{}</title></rect>\n<text x=\"{}\" y=\"{}\">{}</text>\n"
                    "<text x=\"{}\" y=\"{}\" fill=\"#333\">{}{}</text>\n",
-                   x(i), y(i), kBoxWidth, kBoxHeight, schedule::fill(op), schedule::border(op),
-                   escaped(describe(schedule, i)), x(i) + 5, y(i) + 16, escaped(name), x(i) + 5,
-                   y(i) + 32, round, op.sms == 0 ? "any SMs" : fmt::format("{} SMs", op.sms));
+                   x(i), y(i), kBoxWidth, kBoxHeight, schedule::fill(op),
+                   schedule::border(op.micro_batch), escaped(describe(schedule, i)), x(i) + 5,
+                   y(i) + 16, escaped(name), x(i) + 5, y(i) + 32, round,
+                   op.sms == 0 ? "any SMs" : fmt::format("{} SMs", op.sms));
   }
   return svg + "</svg>\n";
 }

@@ -1,5 +1,5 @@
-// Colors that drawings of schedules and of timelines share: a hue a kind of work, lighter for later
-// rounds, and a border a micro-batch.
+// What drawings of schedules and of timelines share: a hue a kind of work, lighter for later
+// rounds, a border a micro-batch, and text in SVG.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,6 +9,20 @@
 #include "braid/schedule.hpp"
 
 namespace braid::schedule {
+
+inline std::string escaped(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    if (c == '<') {
+      safe += "&lt;";
+    } else if (c == '&') {
+      safe += "&amp;";
+    } else {
+      safe += c;
+    }
+  }
+  return safe;
+}
 
 inline int hue(OperationKind kind) {
   switch (kind) {
@@ -30,6 +44,6 @@ inline std::string fill(const Operation& op) {
   return fmt::format("hsl({},60%,{}%)", hue(op.kind), lightness);
 }
 
-inline const char* border(const Operation& op) { return op.micro_batch == 0 ? "#333" : "#d33"; }
+inline const char* border(int micro_batch) { return micro_batch == 0 ? "#333" : "#d33"; }
 
 }  // namespace braid::schedule
