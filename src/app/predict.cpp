@@ -23,17 +23,17 @@ int least_sms(int experts, int most_experts) {
   return most_experts == 0 ? 1 : ceil_div(experts, most_experts);
 }
 
-// Ranks, tokens, formats. Products are of numbers that were found small before.
+// Ranks, tokens, formats.
 void check_size(const PredictOptions& options, const ModelShape& shape) {
   constexpr std::int64_t kMostChoices = std::int64_t{1} << 28;
-  const bool few = options.nodes <= shape.experts && options.ranks_per_node <= shape.experts;
-  require(few && shape.experts % options.topology().num_ranks == 0,
+  const std::int64_t ranks = std::int64_t{options.nodes} * options.ranks_per_node;
+  require(ranks <= shape.experts && shape.experts % ranks == 0,
           "--nodes {} of --ranks-per-node {} don't divide the {} experts of {}", options.nodes,
           options.ranks_per_node, shape.experts, shape.name);
-  const std::int64_t choices = std::int64_t{options.topology().num_ranks} * shape.top_k;
+  const std::int64_t choices = ranks * shape.top_k;
   require(options.tokens >= 1 && options.tokens <= kMostChoices / choices,
           "--tokens is {}, but must be from 1 to {} for {} ranks and top-{}", options.tokens,
-          kMostChoices / choices, options.topology().num_ranks, shape.top_k);
+          kMostChoices / choices, ranks, shape.top_k);
   constexpr int kMostLayers = 100;
   require(options.layers <= kMostLayers, "--layers is {}, but must be from 1 to {}", options.layers,
           kMostLayers);

@@ -15,11 +15,11 @@ using Kind = OperationKind;
 constexpr double kNotEnded = -1;
 
 enum class Event : std::uint8_t {
-  kBegin,   // a rank's operation has launched
-  kDevice,  // a rank's device: the next piece of work ends
-  kOut,
-  kIn,       // a rank's card
-  kArrived,  // an operation's sends: of one kind, at all ranks or a node's
+  kBegin,    // a rank's operation has launched
+  kDevice,   // a rank's device: the next piece of work ends
+  kOut,      // a rank's card: the next job has left it
+  kIn,       // ... or has entered it
+  kArrived,  // all of a send that a rank's receive waits for
   kEnd,      // a rank's operation
 };
 
