@@ -10,10 +10,10 @@ include(GNUInstallDirs)
 
 add_library(braid_umbrella INTERFACE)
 set_target_properties(braid_umbrella PROPERTIES EXPORT_NAME braid)
-target_link_libraries(braid_umbrella INTERFACE braid_runtime)
+target_link_libraries(braid_umbrella INTERFACE braid_runtime braid_predict)
 add_library(braid::braid ALIAS braid_umbrella)
 
-# The runtime and everything below it, and the packages that these link.
+# What the public headers declare and everything below it, and the packages that these link.
 function(braid_closure target libraries packages)
   get_property(all GLOBAL PROPERTY BRAID_LIBRARIES)
   get_target_property(type ${target} TYPE)
@@ -38,7 +38,10 @@ function(braid_closure target libraries packages)
 endfunction()
 set(installed)
 set(BRAID_DEPENDENCIES)
-braid_closure(braid_runtime installed BRAID_DEPENDENCIES)
+foreach(library braid_runtime braid_predict)
+  braid_closure(${library} installed BRAID_DEPENDENCIES)
+endforeach()
+list(REMOVE_DUPLICATES installed)
 
 install(TARGETS braid_umbrella ${installed} EXPORT braid-targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

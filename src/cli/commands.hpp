@@ -5,6 +5,8 @@
 #include <variant>
 
 #include "app/options.hpp"
+#include "app/predict.hpp"
+#include "app/tune.hpp"
 
 namespace braid::cli {
 
@@ -23,12 +25,25 @@ struct PlanCommand {
   std::string json;
 };
 
+struct PredictCommand {
+  app::PredictOptions options;
+  std::string json;
+  std::string trace, html, svg;  // empty: none
+};
+
+struct TuneCommand {
+  app::TuneOptions options;
+  std::string json;
+  std::string plot;  // empty: none
+};
+
 // --help and --version: print this and end.
 struct PrintCommand {
   std::string text;
 };
 
-using Command = std::variant<RunCommand, BenchCommand, PlanCommand, PrintCommand>;
+using Command =
+    std::variant<RunCommand, BenchCommand, PlanCommand, PredictCommand, TuneCommand, PrintCommand>;
 
 // As main got it.
 struct CommandLine {
@@ -43,5 +58,7 @@ Command parse(const CommandLine& line);
 int execute(const RunCommand& command, const CommandLine& line);
 int execute(const BenchCommand& command, const CommandLine& line);
 int execute(const PlanCommand& command);
+int execute(const PredictCommand& command);
+int execute(const TuneCommand& command);
 
 }  // namespace braid::cli

@@ -7,15 +7,6 @@
 namespace braid::cli {
 namespace {
 
-Json build_json() {
-  const app::BuildInfo build = app::build_info();
-  return {{"version", build.version},
-          {"compiler", build.compiler},
-          {"type", build.type},
-          {"sanitizer", build.sanitizer.empty() ? Json(nullptr) : Json(build.sanitizer)},
-          {"git_commit", build.git_commit.empty() ? Json(nullptr) : Json(build.git_commit)}};
-}
-
 void add_options(Json& report, const app::CommunicationOptions& options) {
   const Topology topology = options.topology();
   report["ranks"] = topology.num_ranks;
@@ -108,6 +99,15 @@ Json regions_json(const std::vector<MemoryRegion>& regions) {
 }
 
 }  // namespace
+
+Json build_json() {
+  const app::BuildInfo build = app::build_info();
+  return {{"version", build.version},
+          {"compiler", build.compiler},
+          {"type", build.type},
+          {"sanitizer", build.sanitizer.empty() ? Json(nullptr) : Json(build.sanitizer)},
+          {"git_commit", build.git_commit.empty() ? Json(nullptr) : Json(build.git_commit)}};
+}
 
 Json to_json(const app::RunReport& report) {
   Json json = {{"command", "run"}};

@@ -23,6 +23,10 @@ int execute_any(const cli::Command& command, const cli::CommandLine& line) {
     return cli::execute(*bench, line);
   }
   if (const auto* plan = std::get_if<cli::PlanCommand>(&command)) return cli::execute(*plan);
+  if (const auto* predict = std::get_if<cli::PredictCommand>(&command)) {
+    return cli::execute(*predict);
+  }
+  if (const auto* tune = std::get_if<cli::TuneCommand>(&command)) return cli::execute(*tune);
   cli::print(std::get<cli::PrintCommand>(command).text);
   return 0;
 }

@@ -13,27 +13,25 @@
 
 namespace braid::cli {
 
-JsonFile::JsonFile(std::string path) : path_(std::move(path)) {
+TextFile::TextFile(const std::string& option, std::string path) : path_(std::move(path)) {
   if (path_.empty() || to_standard_output()) return;
   int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   created_ = file >= 0;
   if (!created_ && errno == EEXIST) file = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-  require(file >= 0, "--json is '{}', which can't be written: {}", path_, std::strerror(errno));
+  require(file >= 0, "{} is '{}', which can't be written: {}", option, path_, std::strerror(errno));
   ::close(file);
 }
 
-JsonFile::~JsonFile() {
-  // Whoever wrote the report may have been another process, so the file itself is asked.
+TextFile::~TextFile() {
+  // Whoever wrote the text may have been another process, so the file itself is asked.
   struct stat status {};
   if (created_ && ::stat(path_.c_str(), &status) == 0 && status.st_size == 0) {
     ::unlink(path_.c_str());
   }
 }
 
-void JsonFile::write(const Json& report) {
+void TextFile::write(const std::string& text) {
   if (path_.empty()) return;
-  // A sentence of the operating system in a name may not be UTF-8; a report always is.
-  const std::string text = report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   if (to_standard_output()) return print(text);
   std::FILE* file = std::fopen(path_.c_str(), "we");
   bool written = file != nullptr;
@@ -45,6 +43,11 @@ void JsonFile::write(const Json& report) {
     fail(ErrorCode::kInternal, "the report can't be written to {}: {}", path_,
          std::strerror(errno));
   }
+}
+
+void JsonFile::write(const Json& report) {
+  // A sentence of the operating system in a name may not be UTF-8; a report always is.
+  file_.write(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 void publish(JsonFile& file, const Json& report, const std::string& table) {

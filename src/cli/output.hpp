@@ -7,25 +7,36 @@
 
 namespace braid::cli {
 
-// The file of --json: opened before a run, so that a run is not lost to a wrong path; written
-// after it. A file that was not there before and gets no report is removed again.
-class JsonFile {
+// A file that an option names: opened before a run, so that a run is not lost to a wrong path;
+// written after it. A file that was not there before and gets no text is removed again.
+class TextFile {
  public:
-  // path: empty for no report, "-" for standard output. Throws kInvalidArgument if it can't be
-  // written.
-  explicit JsonFile(std::string path);
-  ~JsonFile();
-  JsonFile(const JsonFile&) = delete;
-  JsonFile& operator=(const JsonFile&) = delete;
+  // path: empty for none, "-" for standard output. Throws kInvalidArgument, naming the option, if
+  // it can't be written.
+  TextFile(const std::string& option, std::string path);
+  ~TextFile();
+  TextFile(const TextFile&) = delete;
+  TextFile& operator=(const TextFile&) = delete;
 
   // Throws kInternal if the file can't be written after all.
-  void write(const Json& report);
+  void write(const std::string& text);
 
   bool to_standard_output() const { return path_ == "-"; }
 
  private:
   std::string path_;
   bool created_ = false;
+};
+
+// The file of --json.
+class JsonFile {
+ public:
+  explicit JsonFile(std::string path) : file_("--json", std::move(path)) {}
+  void write(const Json& report);
+  bool to_standard_output() const { return file_.to_standard_output(); }
+
+ private:
+  TextFile file_;
 };
 
 // The table to standard output, or to standard error where the report takes that, then the report.

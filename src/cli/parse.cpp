@@ -3,6 +3,7 @@
 #include "app/build_info.hpp"
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
+#include "cli/parse_predict.hpp"
 
 namespace braid::cli {
 namespace {
@@ -184,6 +185,8 @@ Command parse(const CommandLine& line) {
   RunCommand run;
   BenchCommand bench;
   PlanCommand plan;
+  PredictCommand predict;
+  TuneCommand tune;
   plan.options.buffer.num_experts = 64;
   plan.options.buffer.max_tokens = 128;
   plan.options.buffer.hidden = 2048;
@@ -195,6 +198,11 @@ Command parse(const CommandLine& line) {
   add_run(*run_app, run);
   add_bench(*bench_app, bench);
   add_plan(*plan_app, plan);
+  CLI::App* predict_app =
+      app.add_subcommand("predict", "Predict a layer's time with a schedule on a machine.");
+  add_predict(*predict_app, predict);
+  CLI::App* tune_app = app.add_subcommand("tune", "Find the best schedule, by prediction.");
+  add_tune(*tune_app, tune);
 
   try {
     app.parse(line.argc, line.argv);
@@ -215,7 +223,10 @@ Command parse(const CommandLine& line) {
     plan.options.buffer.allow_per_expert = plan.options.fan_out == FanOut::kPerExpert;
     return plan;
   }
-  fail(ErrorCode::kInvalidArgument, "a command is missing: run, bench or plan; see braid --help");
+  if (predict_app->parsed()) return predict;
+  if (tune_app->parsed()) return tune;
+  fail(ErrorCode::kInvalidArgument,
+       "a command is missing: run, bench, plan, predict or tune; see braid --help");
 }
 
 }  // namespace braid::cli

@@ -6,14 +6,10 @@
 #include <iterator>
 #include <numeric>
 
+#include "cli/line.hpp"
+
 namespace braid::cli {
 namespace {
-
-template <class... Args>
-void line(std::string& text, fmt::format_string<Args...> format, Args&&... args) {
-  fmt::format_to(std::back_inserter(text), format, std::forward<Args>(args)...);
-  text += '\n';
-}
 
 const char* plural(std::int64_t count) { return count == 1 ? "" : "s"; }
 

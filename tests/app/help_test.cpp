@@ -15,7 +15,7 @@ TEST(Help, NamesTheCommands) {
   const Ended help = braid({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_EQ(help.err, "");
-  for (const char* command : {"run", "bench", "plan", "--version"}) {
+  for (const char* command : {"run", "bench", "plan", "predict", "tune", "--version"}) {
     EXPECT_TRUE(names(help.out, command)) << command;
   }
 }
@@ -61,6 +61,20 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
        {"--ranks", "--ranks-per-node", "--experts", "--tokens", "--hidden", "--topk", "--depth",
         "--rounds", "--fan-out", "--dispatch", "--combine-regions", "--few-tokens", "--json"}) {
     EXPECT_TRUE(names(plan, option)) << option;
+  }
+  const Words predicted = {"--profile", "--protocol", "--shape",  "--nodes",    "--ranks-per-node",
+                           "--path",    "--fan-out",  "--reduce", "--dispatch", "--combine",
+                           "--routing", "--seed",     "--tokens", "--json"};
+  const std::string predict = braid({"predict", "--help"}).out;
+  for (const auto& option :
+       joined(predicted, {"--schedule", "--rounds", "--send-sms", "--recv-sms", "--up-gemm-sms",
+                          "--down-gemm-sms", "--block-m", "--comm-sms", "--program",
+                          "--delta-stages", "--layers", "--trace", "--html", "--svg"})) {
+    EXPECT_TRUE(names(predict, option)) << option;
+  }
+  const std::string tune = braid({"tune", "--help"}).out;
+  for (const auto& option : joined(predicted, {"--schedules", "--plot"})) {
+    EXPECT_TRUE(names(tune, option)) << option;
   }
   EXPECT_FALSE(names(run + bench + plan, "launched")) << "the tool's own flag shows";
 }
