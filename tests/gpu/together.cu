@@ -31,6 +31,18 @@ template <class Args>
 __device__ const Args& own(const RanksArgs<Args>& all) {
   return all.ranks[static_cast<int>(blockIdx.x) / all.workers];
 }
+// The same in shared memory, which takes fewer registers to read.
+template <class Args>
+__device__ const Args& own_copy(const RanksArgs<Args>& all) {
+  __shared__ __align__(16) std::byte copy[sizeof(Args)];
+  const auto* words = reinterpret_cast<const std::uint32_t*>(&own(all));
+  static_assert(sizeof(Args) % 4 == 0);
+  for (unsigned i = threadIdx.x; i < sizeof(Args) / 4; i += blockDim.x) {
+    reinterpret_cast<std::uint32_t*>(copy)[i] = words[i];
+  }
+  __syncthreads();
+  return *reinterpret_cast<const Args*>(copy);
+}
 template <class Args>
 __device__ int own_worker(const RanksArgs<Args>& all) {
   return static_cast<int>(blockIdx.x) % all.workers;
@@ -60,13 +72,13 @@ __global__ void __launch_bounds__(kMostThreads, 1)
 template <bool kFp8>
 __global__ void __launch_bounds__(cuda::kBlockThreads, 1)
     block_dispatch(const __grid_constant__ RanksArgs<cuda::DispatchBlockArgs> all) {
-  cuda::block_dispatch<kFp8, 1>(own(all), together_memory, own_worker(all));
+  cuda::block_dispatch<kFp8, 1>(own_copy(all), together_memory, own_worker(all));
 }
 
 template <bool kAtExpertRank>
 __global__ void __launch_bounds__(cuda::kBlockThreads, 1)
     block_combine(const __grid_constant__ RanksArgs<cuda::CombineBlockArgs> all) {
-  cuda::block_combine<kAtExpertRank, 1>(own(all), together_memory, own_worker(all));
+  cuda::block_combine<kAtExpertRank, 1>(own_copy(all), together_memory, own_worker(all));
 }
 
 // A block's threads and shared memory.
