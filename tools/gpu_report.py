@@ -10,17 +10,19 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "bench/reference/h100x2.json"
 
-FIGURES = ("dispatch", "combine", "pair", "launch_gap", "dispatch_call", "combine_call",
-           "dispatch_host", "combine_host")
+FIGURES = ("dispatch", "dispatch_in_place", "combine", "pair", "layout", "launch_gap",
+           "dispatch_call", "combine_call", "dispatch_host", "dispatch_in_place_host",
+           "combine_host")  # those that the mode has
 SHAPE = ("ranks", "processes", "tokens", "hidden", "experts", "topk", "routing", "dispatch",
-         "scales", "combine", "reduce", "fan_out", "rounds", "send_workers", "receive_workers",
+         "input", "scales", "combine", "reduce", "fan_out", "rounds", "send_workers", "receive_workers",
          "sets", "graph_operations", "repeat")
 
 
 def record(case: str, report: dict, run: dict) -> dict:
     """A line of bench/results; run: gpu, date, commit, cards."""
-    figures = {f"{name}_us": report[f"{name}_us"] for name in FIGURES}
-    return run | {"bench": "low_latency", "case": case} | {
+    names = [f"{name}_us" for name in FIGURES]
+    figures = {name: report[name] for name in names if name in report}
+    return run | {"bench": report["mode"], "case": case} | {
         name: report[name] for name in SHAPE} | figures
 
 
@@ -32,8 +34,12 @@ def crossing(experts: int, top_k: int, ranks: int, per_rank: bool) -> float:
     return (ranks - 1) * (1 - math.comb(experts - local, top_k) / math.comb(experts, top_k))
 
 
-def wire_floor_us(figure: str, line: dict, gigabytes_per_second: float) -> float:
-    """What a rank's bytes take on the link, payload and scales alone."""
+def wire_floor_us(figure: str, line: dict, gigabytes_per_second: float) -> float | None:
+    """What a rank's bytes take on the link, payload and scales alone; None of a layout, which has
+    neither."""
+    if figure == "layout":
+        return None
+
     def copies(per_rank: bool) -> float:
         return line["tokens"] * crossing(line["experts"], line["topk"], line["ranks"], per_rank)
 
@@ -43,7 +49,8 @@ def wire_floor_us(figure: str, line: dict, gigabytes_per_second: float) -> float
         line["dispatch"], line["hidden"] // 128 * 4)
     dispatch = copies(line["fan_out"] == "per_rank") * row
     combine = copies(line["reduce"] == "expert_rank") * bf16
-    taken = {"dispatch": dispatch, "combine": combine, "pair": dispatch + combine}[figure]
+    taken = {"dispatch": dispatch, "dispatch_in_place": dispatch, "combine": combine,
+             "pair": dispatch + combine}[figure]
     return taken / gigabytes_per_second / 1e3
 
 
@@ -83,7 +90,7 @@ def rows_of(lines: list[dict], reference: dict, titles: dict[str, str],
     for each in reference["rows"]:
         line = by_case.get(each["case"])
         ours = line[f"{each['figure']}_us"]["p50"] if line else None
-        what = f"{each['figure']}, {titles[each['case']]}"
+        what = f"{each['figure'].replace('_', ' ')}, {titles[each['case']]}"
         if not comparable:
             rows.append(Row(what, ours, "", None, None, None, None))
             continue

@@ -5,6 +5,7 @@
 #include "base/check.hpp"
 #include "braid/buffer.hpp"
 #include "codec/row.hpp"
+#include "topology/experts.hpp"
 
 namespace braid::app {
 namespace {
@@ -53,10 +54,13 @@ BenchCase load_bench(const BenchOptions& options) {
   }
   check(options.communication, bench.shape);
   if (cuda) bench.sets = options.sets == 0 ? default_sets(options, bench.shape) : options.sets;
-  if (cuda) {
-    Buffer::plan(options.communication.topology(), bench_buffer_options(options, bench));
-  } else {
+  const Topology topology = options.communication.topology();
+  if (!cuda) {
     check_buffer(options.communication, bench.shape, options.tokens);
+  } else if (options.communication.mode == Mode::kHighThroughput) {
+    HighThroughputBuffer::plan(topology, bench_throughput_options(options, bench));
+  } else {
+    Buffer::plan(topology, bench_buffer_options(options, bench));
   }
   return bench;
 }
@@ -66,6 +70,14 @@ BufferOptions bench_buffer_options(const BenchOptions& options, const BenchCase&
   if (options.communication.backend == Backend::kCuda) {
     buffer.handle_slots = kHandlesOfASet * bench.sets;
   }
+  return buffer;
+}
+
+HighThroughputOptions bench_throughput_options(const BenchOptions& options,
+                                               const BenchCase& bench) {
+  HighThroughputOptions buffer =
+      throughput_options(options.communication, bench.shape, options.tokens);
+  buffer.handle_slots = 2 * bench.sets;
   return buffer;
 }
 
@@ -84,6 +96,19 @@ BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, in
                                     options.tokens, seed, source);
   }
   return inputs;
+}
+
+std::vector<int> ranks_of_token(const BenchOptions& options, const BenchCase& bench,
+                                const Routing& routing, int token) {
+  const ExpertMap map{bench.shape.experts, options.communication.ranks};
+  const auto first = routing.topk_idx.begin() + std::ptrdiff_t{token} * routing.top_k;
+  std::vector<int> ranks;
+  std::for_each(first, first + routing.top_k, [&](std::int64_t expert) {
+    if (expert >= 0) ranks.push_back(map.rank_of(static_cast<int>(expert)));
+  });
+  std::sort(ranks.begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  return ranks;
 }
 
 }  // namespace braid::app

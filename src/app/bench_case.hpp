@@ -7,6 +7,7 @@
 #include "app/bench.hpp"
 #include "app/random.hpp"
 #include "braid/buffer.hpp"
+#include "braid/high_throughput.hpp"
 
 namespace braid::app {
 
@@ -18,7 +19,14 @@ struct BenchInputs {
 inline constexpr int kHandlesOfASet = 3;
 BufferOptions bench_buffer_options(const BenchOptions& options, const BenchCase& bench);
 
+// The same of high throughput, with a handle that is laid out once and one for a graph of layouts.
+HighThroughputOptions bench_throughput_options(const BenchOptions& options, const BenchCase& bench);
+
 BenchInputs bench_inputs(const BenchOptions& options, const BenchCase& bench, int rank,
                          int set = 0);
+
+// The ranks that hold one of its experts, ascending.
+std::vector<int> ranks_of_token(const BenchOptions& options, const BenchCase& bench,
+                                const Routing& routing, int token);
 
 }  // namespace braid::app

@@ -1,8 +1,6 @@
 #include "app/bench_gpu.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,50 +8,17 @@
 
 #include "app/bench_case.hpp"
 #include "app/device_set.hpp"
+#include "app/gpu_timer.hpp"
 #include "app/operations.hpp"
-#include "base/check.hpp"
 #include "base/math.hpp"
 #include "braid/buffer.hpp"
-#include "machine/recorder.hpp"
-#include "machine/stream_backend.hpp"
 #include "runtime/group_backend.hpp"
 
 namespace braid::app {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kGraphOperations = 96;  // at least: the start of a graph then counts for little
 constexpr int kCallsInARow = 24;
-constexpr int kWarmReplays = 5;
-
-// All ranks return at the same time, to a microsecond: they agree on one that is far enough away
-// for everybody to have heard of it. Processes of a host have one steady clock.
-void start_together(Group& group) {
-  constexpr std::int64_t kAheadNs = 500'000;
-  const auto now = [] { return Clock::now().time_since_epoch(); };
-  std::int64_t latest = 0;
-  for (const std::string& each :
-       group.all_gather(std::to_string(std::chrono::nanoseconds(now()).count()))) {
-    latest = std::max(latest, std::int64_t{std::stoll(each)});
-  }
-  const std::chrono::nanoseconds start(latest + kAheadNs);
-  while (now() < start) {
-  }
-}
-
-double microseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-// A budget of 0 is as many SMs as the rank has.
-int sms_of(Group& group, int budget) {
-  if (budget != 0) return budget;
-  const detail::DeviceBackend& device = group.backend().device();
-  const auto places = group.all_gather(device.place());
-  return device.num_workers() /
-         static_cast<int>(std::count(places.begin(), places.end(), device.place()));
-}
 
 class GpuBenchRank {
  public:
@@ -68,9 +33,9 @@ class GpuBenchRank {
         buffer_(group, bench_buffer_options(options, bench)),
         plain_(sets_.size()),
         stream_(group.make_stream()),
-        recorder_(stream_.backend()->make_recorder()) {
-    require(recorder_ != nullptr, "backend {} has no graphs to time",
-            to_string(group.backend_kind()));
+        timer_(group, stream_, {bench.sets, num_operations_, kCallsInARow, options.repeat, [this] {
+                                  count_replay();
+                                }}) {
     // All memory is there before the first rank waits in a kernel.
     group_.barrier();
   }
@@ -91,9 +56,7 @@ class GpuBenchRank {
       dispatch(set, pairs[set]);
       combine(set, pairs[set]);
     });
-    const int blocks = std::max(times.send_workers, times.receive_workers);
-    times.launch_gap =
-        time_graph(Leaves::kNothing, [&](std::size_t) { recorder_->launch_nothing(blocks); });
+    times.launch_gap = timer_.launch_gap(std::max(times.send_workers, times.receive_workers));
     time_calls(times);
     last_pass();
     result_.gpu = std::move(times);
@@ -155,7 +118,7 @@ class GpuBenchRank {
   }
 
   // What an operation, or a graph of them, has written when it has run.
-  enum class Leaves { kNothing, kRows, kTokens, kBoth };
+  enum class Leaves { kRows, kTokens, kBoth };
   static bool leaves_rows(Leaves leaves) {
     return leaves == Leaves::kRows || leaves == Leaves::kBoth;
   }
@@ -184,51 +147,22 @@ class GpuBenchRank {
   }
 
   // Microseconds of one operation, replay by replay. Every set is used equally often.
-  std::vector<double> time_graph(Leaves leaves, const std::function<void(std::size_t)>& enqueue) {
+  std::vector<double> time_graph(Leaves leaves, const GpuTimer::Operation& enqueue) {
     poison(leaves);
-    graphs_.push_back(recorder_->capture([&] {
-      for (int i = 0; i < num_operations_; ++i) {
-        enqueue(static_cast<std::size_t>(i % bench_.sets));
-      }
-    }));
-    std::vector<double> times;
-    for (int replay = -kWarmReplays; replay < options_.repeat; ++replay) {
-      start_together(group_);
-      recorder_->start();
-      graphs_.back()->launch();
-      recorder_->stop();
-      stream_.synchronize();
-      if (replay >= 0) times.push_back(recorder_->microseconds() / num_operations_);
-      count_replay();
-    }
+    std::vector<double> times = timer_.graph(enqueue);
     compare(leaves);
     group_.barrier();
     return times;
   }
 
-  // Microseconds on the device of a call in a row of them; each call's on the host goes to `host`.
-  double time_row(std::vector<double>& host, const std::function<void(std::size_t)>& call) {
-    start_together(group_);
-    recorder_->start();
-    for (int i = 0; i < kCallsInARow; ++i) {
-      const auto set = static_cast<std::size_t>(i % bench_.sets);
-      const Clock::time_point start = Clock::now();
-      call(set);
-      host.push_back(microseconds_since(start));
-    }
-    recorder_->stop();
-    stream_.synchronize();
-    return recorder_->microseconds() / kCallsInARow;
-  }
-
   void time_calls(GpuTimes& times) {
-    for (int replay = -kWarmReplays; replay < options_.repeat; ++replay) {
+    for (int replay = -GpuTimer::kWarmReplays; replay < options_.repeat; ++replay) {
       std::vector<double> unused;
       const bool counts = replay >= 0;
-      const double dispatched = time_row(counts ? times.dispatch_host : unused,
-                                         [&](std::size_t set) { dispatch(set, plain_[set]); });
-      const double combined = time_row(counts ? times.combine_host : unused,
-                                       [&](std::size_t set) { combine(set, plain_[set]); });
+      const double dispatched = timer_.row(counts ? times.dispatch_host : unused,
+                                           [&](std::size_t set) { dispatch(set, plain_[set]); });
+      const double combined = timer_.row(counts ? times.combine_host : unused,
+                                         [&](std::size_t set) { combine(set, plain_[set]); });
       count_replay();
       if (!counts) continue;
       times.dispatch_call.push_back(dispatched);
@@ -240,7 +174,7 @@ class GpuBenchRank {
     constexpr int kTimings = 5;  // four graphs, and the plain calls
     ++num_replays_;
     if (group_.rank() == 0 && progress_) {
-      progress_(num_replays_, kTimings * (kWarmReplays + options_.repeat));
+      progress_(num_replays_, kTimings * (GpuTimer::kWarmReplays + options_.repeat));
     }
   }
 
@@ -256,8 +190,7 @@ class GpuBenchRank {
   std::vector<std::string> received_, outputs_;  // of the first pass, the checked sets'
   RankResult result_;
   Stream stream_;
-  std::unique_ptr<detail::Recorder> recorder_;
-  std::vector<std::shared_ptr<detail::Graph>> graphs_;  // until the end: dropping one may wait
+  GpuTimer timer_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "app/bench_gpu.hpp"
 #include "app/block.hpp"
 #include "app/operations.hpp"
+#include "app/throughput_bench_gpu.hpp"
 #include "app/throughput_bench_rank.hpp"
 #include "braid/buffer.hpp"
 #include "codec/bfloat16.hpp"
@@ -141,10 +142,12 @@ RankResult iterate(Rank& rank, Group& group, int repeat, const Progress& progres
 
 RankResult run_bench_rank(Group& group, const BenchOptions& options, const BenchCase& bench,
                           const Progress& progress) {
+  const bool high_throughput = options.communication.mode == Mode::kHighThroughput;
   if (group.backend_kind() == Backend::kCuda) {
-    return run_gpu_bench_rank(group, options, bench, progress);
+    return high_throughput ? run_gpu_throughput_rank(group, options, bench, progress)
+                           : run_gpu_bench_rank(group, options, bench, progress);
   }
-  if (options.communication.mode == Mode::kHighThroughput) {
+  if (high_throughput) {
     ThroughputBenchRank rank(group, options, bench);
     return iterate(rank, group, options.repeat, progress);
   }

@@ -4,19 +4,12 @@
 #include <cstring>
 #include <utility>
 
-#include "base/math.hpp"
+#include "app/device_tensors.hpp"
 #include "codec/bfloat16.hpp"
 #include "codec/row.hpp"
 #include "codec/rows.hpp"
 
 namespace braid::app {
-namespace {
-
-constexpr std::size_t kAlignment = 256;
-constexpr std::byte kNoNumber{0xff};
-
-}  // namespace
-
 DeviceSet::DeviceSet(std::shared_ptr<detail::DeviceBackend> device, const BenchOptions& options,
                      const BenchCase& bench, const BenchInputs& inputs)
     : device_(std::move(device)), options_(options.communication) {
@@ -44,14 +37,7 @@ DeviceSet::DeviceSet(std::shared_ptr<detail::DeviceBackend> device, const BenchO
     rows_ = Tensor(nullptr, DType::kBFloat16, {local, capacity, hidden});
     all.insert(all.end(), {&scales_, &rows_});
   }
-  std::size_t bytes = 0;
-  for (const Tensor* tensor : all) bytes += round_up(tensor->num_bytes(), kAlignment);
-  memory_ = device_->allocate(bytes);
-  auto* at = static_cast<std::byte*>(memory_.get());
-  for (Tensor* tensor : all) {
-    tensor->data = at;
-    at += round_up(tensor->num_bytes(), kAlignment);
-  }
+  memory_ = allocate(*device_, all);
   device_->copy_in(x_.data, inputs.tokens.data(), x_.num_bytes());
   device_->copy_in(topk_idx_.data, inputs.routing.topk_idx.data(), topk_idx_.num_bytes());
   device_->copy_in(topk_weights_.data, inputs.routing.topk_weights.data(),
@@ -113,12 +99,10 @@ void DeviceSet::decode_rows() {
 }
 
 void DeviceSet::poison_received() {
-  for (const Tensor* tensor : {&received_, &scales_, &counts_}) {
-    if (!tensor->empty()) device_->fill(tensor->data, kNoNumber, tensor->num_bytes());
-  }
+  for (const Tensor* tensor : {&received_, &scales_, &counts_}) poison(*device_, *tensor);
 }
 
-void DeviceSet::poison_output() { device_->fill(output_.data, kNoNumber, output_.num_bytes()); }
+void DeviceSet::poison_output() { poison(*device_, output_); }
 
 std::vector<std::int32_t> DeviceSet::counts() const {
   std::vector<std::int32_t> counts(static_cast<std::size_t>(counts_.num_elements()));
@@ -127,7 +111,7 @@ std::vector<std::int32_t> DeviceSet::counts() const {
 }
 
 std::string DeviceSet::received() const {
-  std::string all = read(counts_);
+  std::string all = read(*device_, counts_);
   const std::vector<std::int32_t> received = counts();
   std::vector<std::byte> gathered;
   for (std::int64_t expert = 0; expert < received_.dim(0); ++expert) {
@@ -145,12 +129,6 @@ std::string DeviceSet::received() const {
   return all;
 }
 
-std::string DeviceSet::output() const { return read(output_); }
-
-std::string DeviceSet::read(const Tensor& tensor) const {
-  std::string bytes(tensor.num_bytes(), '\0');
-  device_->copy_out(bytes.data(), tensor.data, bytes.size());
-  return bytes;
-}
+std::string DeviceSet::output() const { return read(*device_, output_); }
 
 }  // namespace braid::app

@@ -43,7 +43,6 @@ class DeviceSet {
     std::vector<std::byte> rows, scales;  // the scales of all rows that there is room for
   };
   ExpertRows read_expert(std::int64_t expert, std::int64_t count) const;
-  std::string read(const Tensor& tensor) const;
   bool fp8() const { return options_.dispatch != DispatchFormat::kBf16; }
 
   std::shared_ptr<detail::DeviceBackend> device_;

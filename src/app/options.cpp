@@ -19,10 +19,6 @@ void check_high_throughput(const CommunicationOptions& options) {
   const auto only = [](bool holds, const char* option, const char* value, const char* allowed) {
     require(holds, "{} is {}, but --mode high_throughput offers {} only", option, value, allowed);
   };
-  if (options.backend != Backend::kCpu) {
-    fail(ErrorCode::kMissing, "--backend is {}, but --mode high_throughput runs on cpu only so far",
-         to_string(options.backend));
-  }
   const Topology topology = options.topology();
   require(topology.num_nodes() == 1,
           "--ranks-per-node is {} of {} ranks, but --mode high_throughput is for one node",

@@ -49,6 +49,10 @@ struct CommunicationOptions {
     const Reduce standard = mode == Mode::kLowLatency ? Reduce::kTokenRank : Reduce::kExpertRank;
     return reduce_given.value_or(standard);
   }
+  // How a bench on GPUs gives the tokens: high throughput's as they travel, quantized beforehand.
+  DispatchFormat gpu_input() const {
+    return mode == Mode::kHighThroughput ? dispatch : DispatchFormat::kBf16;
+  }
   // What "auto" becomes.
   FanOut resolved_fan_out() const { return fan_out == FanOut::kAuto ? FanOut::kPerRank : fan_out; }
 };

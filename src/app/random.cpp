@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numbers>
 #include <numeric>
+#include <thread>
 #include <utility>
 
 #include "base/check.hpp"
@@ -17,6 +18,9 @@ namespace {
 // Streams: what a seed is used for, so that tokens don't repeat the routing's numbers.
 constexpr std::uint64_t kPopularityStream = 1;
 constexpr std::uint64_t kRoutingStream = 1000;
+
+constexpr std::uint64_t kStep = 0x9e3779b97f4a7c15ULL;  // SplitMix64's
+constexpr std::size_t kTokensOfAThread = 1 << 20;       // values, at least: what a start is worth
 
 std::int64_t read_index(const model::TensorView& view, std::size_t i) {
   if (*view.dtype == DType::kInt32) {
@@ -48,8 +52,10 @@ Random::Random(std::uint64_t seed, std::uint64_t stream) : state_(seed) {
   next();
 }
 
+void Random::skip(std::uint64_t numbers) { state_ += numbers * kStep; }
+
 std::uint64_t Random::next() {
-  state_ += 0x9e3779b97f4a7c15ULL;
+  state_ += kStep;
   std::uint64_t word = state_;
   word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ULL;
   word = (word ^ (word >> 27)) * 0x94d049bb133111ebULL;
@@ -70,9 +76,22 @@ int Random::below(int limit) {
 std::vector<std::uint16_t> random_tokens(Random& random, std::int64_t num_tokens, int hidden,
                                          double rms) {
   std::vector<std::uint16_t> tokens(static_cast<std::size_t>(num_tokens * hidden));
-  for (std::uint16_t& value : tokens) {
-    value = codec::float_to_bf16(static_cast<float>(rms * random.normal()));
+  const auto draw = [&tokens, rms](Random from, std::size_t begin, std::size_t end) {
+    from.skip(begin * Random::kNumbersOfNormal);
+    for (std::size_t i = begin; i < end; ++i) {
+      tokens[i] = codec::float_to_bf16(static_cast<float>(rms * from.normal()));
+    }
+  };
+  const std::size_t parts = std::clamp<std::size_t>(
+      tokens.size() / kTokensOfAThread, 1, std::max(std::thread::hardware_concurrency(), 1U));
+  std::vector<std::jthread> threads;
+  for (std::size_t part = 1; part < parts; ++part) {
+    threads.emplace_back(draw, random, tokens.size() * part / parts,
+                         tokens.size() * (part + 1) / parts);
   }
+  draw(random, 0, tokens.size() / parts);
+  threads.clear();
+  random.skip(tokens.size() * Random::kNumbersOfNormal);
   return tokens;
 }
 

@@ -16,15 +16,17 @@ class Random {
   Random(std::uint64_t seed, std::uint64_t stream);
 
   std::uint64_t next();
-  double uniform();  // in (0, 1]
-  double normal();   // mean 0, deviation 1
+  void skip(std::uint64_t numbers);  // as so many next()
+  double uniform();                  // in (0, 1]
+  double normal();                   // mean 0, deviation 1; of kNumbersOfNormal numbers
   int below(int limit);
+  static constexpr std::uint64_t kNumbersOfNormal = 2;
 
  private:
   std::uint64_t state_;
 };
 
-// BF16 values of this root mean square, [num_tokens, hidden].
+// BF16 values of this root mean square, [num_tokens, hidden]. Many are drawn by several threads.
 std::vector<std::uint16_t> random_tokens(Random& random, std::int64_t num_tokens, int hidden,
                                          double rms);
 

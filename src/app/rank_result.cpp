@@ -89,6 +89,7 @@ std::string serialize(const RankResult& result) {
               {"tokens_per_expert", result.tokens_per_expert},
               {"repeats_equal", result.repeats_equal},
               {"output", json::binary({result.output.begin(), result.output.end()})}};
+  if (result.rows_as_sent) all["rows_as_sent"] = *result.rows_as_sent;
   if (result.gpu) all["gpu"] = to_json(*result.gpu);
   std::string bytes;
   json::to_cbor(all, bytes);
@@ -109,6 +110,7 @@ RankResult deserialize(const std::string& bytes) {
   result.repeats_equal = all.at("repeats_equal").get<bool>();
   const json::binary_t& output = all.at("output").get_binary();
   result.output.assign(output.begin(), output.end());
+  if (all.contains("rows_as_sent")) result.rows_as_sent = all.at("rows_as_sent").get<bool>();
   if (all.contains("gpu")) result.gpu = gpu_times_from(all.at("gpu"));
   return result;
 }
@@ -144,6 +146,9 @@ Summary summarize(const std::vector<RankResult>& results) {
                                      result.tokens_per_expert.begin(),
                                      result.tokens_per_expert.end());
     summary.repeats_equal = summary.repeats_equal && result.repeats_equal;
+    if (result.rows_as_sent) {
+      summary.rows_as_sent = summary.rows_as_sent.value_or(true) && *result.rows_as_sent;
+    }
     hash.update(result.output.data(), result.output.size());
     for (std::size_t at = 0; at < result.output.size(); at += 2) {
       std::uint16_t value = 0;

@@ -21,17 +21,22 @@ struct GpuTimes {
   std::vector<double> dispatch, combine, pair, launch_gap;
   // Of each row of plain calls, on the same clock; and on the host, of each call until it returned.
   std::vector<double> dispatch_call, combine_call, dispatch_host, combine_host;
+  // High throughput's own: a graph of layouts, and plain dispatches without a copy.
+  std::vector<double> layout, dispatch_in_place, dispatch_in_place_host;
 };
-// By their names in a report.
-inline constexpr std::array<std::pair<const char*, std::vector<double> GpuTimes::*>, 8> kGpuFigures{
-    {{"dispatch", &GpuTimes::dispatch},
-     {"combine", &GpuTimes::combine},
-     {"pair", &GpuTimes::pair},
-     {"launch_gap", &GpuTimes::launch_gap},
-     {"dispatch_call", &GpuTimes::dispatch_call},
-     {"combine_call", &GpuTimes::combine_call},
-     {"dispatch_host", &GpuTimes::dispatch_host},
-     {"combine_host", &GpuTimes::combine_host}}};
+// By their names in a report. A mode that lacks one has no times of it.
+inline constexpr std::array<std::pair<const char*, std::vector<double> GpuTimes::*>, 11>
+    kGpuFigures{{{"dispatch", &GpuTimes::dispatch},
+                 {"dispatch_in_place", &GpuTimes::dispatch_in_place},
+                 {"combine", &GpuTimes::combine},
+                 {"pair", &GpuTimes::pair},
+                 {"layout", &GpuTimes::layout},
+                 {"launch_gap", &GpuTimes::launch_gap},
+                 {"dispatch_call", &GpuTimes::dispatch_call},
+                 {"combine_call", &GpuTimes::combine_call},
+                 {"dispatch_host", &GpuTimes::dispatch_host},
+                 {"dispatch_in_place_host", &GpuTimes::dispatch_in_place_host},
+                 {"combine_host", &GpuTimes::combine_host}}};
 
 struct RankResult {
   std::vector<StepTimes> times;                 // of each timed repeat
@@ -39,7 +44,8 @@ struct RankResult {
   int num_operations = 0;                       // dispatches, and as many combines
   std::vector<std::int64_t> tokens_per_expert;  // local experts, rows of one dispatch
   bool repeats_equal = true;
-  std::string output;  // BF16 [n, hidden], as bytes
+  std::optional<bool> rows_as_sent;  // where received rows were held against those that were sent
+  std::string output;                // BF16 [n, hidden], as bytes
   std::optional<GpuTimes> gpu;
 };
 
@@ -54,6 +60,7 @@ struct Summary {
   OperationTraffic traffic;  // of one operation
   std::vector<std::int64_t> tokens_per_expert;
   bool repeats_equal = true;
+  std::optional<bool> rows_as_sent;  // on every rank, where they said
   std::string output_sha256;
   std::vector<float> output;  // [tokens, hidden]
 };

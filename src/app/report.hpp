@@ -15,7 +15,9 @@ namespace braid::app {
 // One result held against one reference.
 struct Comparison {
   std::string name;
-  double diff = NAN;  // model::diff; infinite where a value is not finite
+  // model::diff, infinite where a value is not finite; of bytes 0 where they are equal, else
+  // infinite
+  double diff = NAN;
   double limit = 0;
   bool holds() const { return diff <= limit; }  // false for NaN
 };
@@ -52,7 +54,7 @@ struct Latency {
 
 // Microseconds of one operation on GPUs; of each replay or call the slowest rank counts.
 struct GpuFigure {
-  std::string name;  // as in kGpuFigures
+  std::string name;  // as in kGpuFigures; those that the mode has
   double p50 = 0, p99 = 0, min = 0;
 };
 
@@ -60,7 +62,7 @@ struct GpuReport {
   std::vector<std::string> devices;           // of each rank
   int sets = 0;                               // that operations took in turn
   int graph_operations = 0;                   // of one replay
-  int send_workers = 0, receive_workers = 0;  // SMs
+  int send_workers = 0, receive_workers = 0;  // SMs; high throughput: of an operation, both
   std::vector<GpuFigure> figures;
 };
 

@@ -75,11 +75,12 @@ Json latency_json(const app::Latency& latency) {
           {"gigabytes_per_second", latency.gigabytes_per_second}};
 }
 
-void add_gpu(Json& json, const app::GpuReport& gpu) {
+void add_gpu(Json& json, const app::CommunicationOptions& options, const app::GpuReport& gpu) {
   json["backend"] = to_string(Backend::kCuda);
   json["devices"] = gpu.devices;
   json["send_workers"] = gpu.send_workers;
   json["receive_workers"] = gpu.receive_workers;
+  json["input"] = to_string(options.gpu_input());
   json["sets"] = gpu.sets;
   json["graph_operations"] = gpu.graph_operations;
   for (const app::GpuFigure& figure : gpu.figures) {
@@ -145,7 +146,7 @@ Json to_json(const app::BenchReport& report) {
   add_options(json, report.options.communication);
   if (report.gpu) {
     json["tokens_per_expert"] = report.tokens_per_expert;
-    add_gpu(json, *report.gpu);
+    add_gpu(json, report.options.communication, *report.gpu);
   } else {
     add_traffic(json, report);
     json["time_us"] = {{"total", report.total_p50},

@@ -130,6 +130,9 @@ void add_bench(CLI::App& app, BenchCommand& command) {
   arguments.number("--repeat", options.repeat, 1, "timed iterations; on CUDA replays of a graph");
   add_devices(arguments, options);
   add_json(arguments, command.json);
+  app.footer(
+      "With --backend cuda --mode high_throughput an operation takes --workers SMs, dispatch and\n"
+      "combine are on a handle, and --dispatch fp8 means tokens that are given already quantized.");
 }
 
 void add_plan(CLI::App& app, PlanCommand& command) {

@@ -69,23 +69,34 @@ void add_verdict(std::string& text, const Report& report) {
 
 const char* explained(const std::string& figure) {
   if (figure == "dispatch") return "dispatch, in a graph";
+  if (figure == "dispatch_in_place") return "dispatch in place, calls in a row";
+  if (figure == "layout") return "layout of a routing, in a graph";
   if (figure == "combine") return "combine, in a graph";
   if (figure == "pair") return "dispatch then combine, in a graph";
   if (figure == "launch_gap") return "a kernel that does nothing";
   if (figure == "dispatch_call") return "dispatch, calls in a row";
   if (figure == "combine_call") return "combine, calls in a row";
   if (figure == "dispatch_host") return "dispatch, until the call returns";
+  if (figure == "dispatch_in_place_host") return "the same in place";
   return "combine, until the call returns";
 }
 
 void add_gpu(std::string& text, const app::BenchOptions& options, const app::GpuReport& gpu) {
+  const bool one_budget = options.communication.mode == app::Mode::kHighThroughput;
   add_options(text, options.communication,
-              fmt::format("{} SMs to send, {} to receive", gpu.send_workers, gpu.receive_workers));
+              one_budget ? fmt::format("{} SMs an operation", gpu.send_workers)
+                         : fmt::format("{} SMs to send, {} to receive", gpu.send_workers,
+                                       gpu.receive_workers));
   for (std::size_t rank = 0; rank < gpu.devices.size(); ++rank) {
     line(text, "rank {}: {}", rank, gpu.devices[rank]);
   }
   line(text, "{} sets of inputs and outputs in turn, {} operations in a graph", gpu.sets,
        gpu.graph_operations);
+  if (one_budget) {
+    line(
+        text, "on a handle; tokens are given as {}{}", to_string(options.communication.gpu_input()),
+        options.communication.gpu_input() == DispatchFormat::kBf16 ? "" : ", quantized beforehand");
+  }
   line(text, "\nslowest rank, microseconds, of {:<6}{:>10}{:>12}{:>12}", options.repeat, "p50",
        "p99", "min");
   for (const app::GpuFigure& figure : gpu.figures) {

@@ -131,6 +131,12 @@ TEST(BadInput, OptionsOfBench) {
       {bench({"--backend", "cuda", "--devices", ""}), {"--devices"}},
       {bench({"--sets", "4"}), {"--sets", "4", "cuda"}},
       {bench({"--backend", "cuda", "--sets", "0"}), {"--sets", "0"}},
+      {bench({"--backend", "cuda", "--mode", "high_throughput", "--send-workers", "24"}),
+       {"--send-workers", "--workers"}},
+      {bench({"--backend", "cuda", "--mode", "high_throughput", "--dispatch", "fp8_ue8m0"}),
+       {"--dispatch", "fp8_ue8m0", "bf16 and fp8"}},
+      {{"bench", "--backend", "cuda", "--mode", "high_throughput", "--tokens", "2000000000"},
+       {"2000000000"}},
       {bench({"--backend", "cuda", "--sets", "5000"}), {"--sets", "5000", "4096"}},
       {{"bench", "--tokens", "2000000000"}, {"2000000000"}},
   });
@@ -140,7 +146,9 @@ TEST(BadInput, OptionsOfBench) {
 // such machines alone.
 TEST(BadInput, CudaThatIsNotThereIsNamed) {
   const Words bench = {"bench", "--backend", "cuda", "--ranks", "2", "--tokens", "2"};
-  for (const Words& more : {Words{}, Words{"--processes"}, Words{"--devices", "0,0"}}) {
+  for (const Words& more : {Words{}, Words{"--processes"}, Words{"--devices", "0,0"},
+                            Words{"--mode", "high_throughput"},
+                            Words{"--mode", "high_throughput", "--workers", "24"}}) {
     const std::string sentence = refusal(joined(bench, more));
     const bool build = sentence.find("which this build is without") != std::string::npos;
     const bool machine = sentence.find("no CUDA device is there") != std::string::npos;

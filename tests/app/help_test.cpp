@@ -53,7 +53,9 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
   const std::string bench = braid({"bench", "--help"}).out;
   for (const auto& option :
        joined(common, {"--hidden", "--experts", "--topk", "--routing", "--devices",
-                       "--send-workers", "--receive-workers", "--sets"})) {
+                       "--send-workers", "--receive-workers", "--sets",
+                       "--mode high_throughput an operation takes --workers SMs",
+                       "given already quantized"})) {
     EXPECT_TRUE(names(bench, option)) << option;
   }
   const std::string plan = braid({"plan", "--help"}).out;

@@ -29,6 +29,19 @@ TEST(RandomTokens, HaveTheRootMeanSquareAskedForAndFollowTheSeed) {
   EXPECT_NE(random_tokens(other_stream, 64, 256, 0.5), tokens);
 }
 
+TEST(RandomTokens, AreTheSameHoweverManyThreadsDrawThem) {
+  constexpr std::int64_t kTokens = 520;
+  constexpr int kHidden = 8192;  // enough for four threads
+  Random drawn(3, 4), expected(3, 4);
+  const auto tokens = random_tokens(drawn, kTokens, kHidden, 0.5);
+  std::size_t different = 0;
+  for (const std::uint16_t token : tokens) {
+    if (token != codec::float_to_bf16(static_cast<float>(0.5 * expected.normal()))) ++different;
+  }
+  EXPECT_EQ(different, 0U);
+  EXPECT_EQ(drawn.next(), expected.next());
+}
+
 TEST(RandomRouting, NamesDifferentExpertsWithWeightsThatSumToOne) {
   for (const Popularity popularity : {Popularity::kUniform, Popularity::kZipf}) {
     const Routing routing = random_routing(popularity, 16, 8, 100, 3, 0);

@@ -39,9 +39,16 @@ TEST(RankResult, ComesBackWholeFromItsBytes) {
 TEST(RankResult, BringsWhatAGpuMeasured) {
   RankResult sent = example(1);
   EXPECT_FALSE(deserialize(serialize(sent)).gpu.has_value());
-  sent.gpu = GpuTimes{"CUDA device 1", 8, 24, 96, {1.5, 2}, {3}, {4}, {5}, {6}, {7}, {8}, {9, 10}};
+  EXPECT_FALSE(deserialize(serialize(sent)).rows_as_sent.has_value());
+  sent.rows_as_sent = false;
+  sent.gpu.emplace();
+  sent.gpu->device = "CUDA device 1";
+  sent.gpu->receive_workers = 24;
+  double value = 0;
+  for (const auto& [name, figure] : kGpuFigures) (*sent.gpu).*figure = {++value, 0.5};
   const RankResult got = deserialize(serialize(sent));
   ASSERT_TRUE(got.gpu.has_value());
+  EXPECT_EQ(got.rows_as_sent, false);
   EXPECT_EQ(got.gpu->device, "CUDA device 1");
   EXPECT_EQ(got.gpu->receive_workers, 24);
   for (const auto& [name, figure] : kGpuFigures) {

@@ -14,6 +14,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import gpu_report  # noqa: E402
 
 REFERENCE = json.loads(gpu_report.REFERENCE.read_text())
+LOW_LATENCY = ("dispatch", "combine", "pair", "launch_gap", "dispatch_call", "combine_call",
+               "dispatch_host", "combine_host")
 RUN = {"gpu": "NVIDIA H100", "date": "2026-11-22", "commit": "abc", "cards": 2}
 
 
@@ -26,13 +28,23 @@ def gpu_check():
 
 def report(**changes) -> dict:
     """As `braid bench --backend cuda --json` writes it, as far as it is read."""
-    shape = {"ranks": 2, "processes": False, "tokens": 128, "hidden": 7168, "experts": 64,
+    shape = {"mode": "low_latency", "input": "bf16", "ranks": 2, "processes": False, "tokens": 128, "hidden": 7168, "experts": 64,
              "topk": 8, "routing": "uniform", "dispatch": "fp8", "scales": "column",
              "combine": "bf16", "reduce": "expert_rank", "fan_out": "per_rank", "rounds": 1,
              "send_workers": 132, "receive_workers": 132, "sets": 11, "graph_operations": 99,
              "repeat": 100, "verified": True}
-    figures = {f"{name}_us": {"p50": 16.0, "p99": 18.0, "min": 15.0} for name in gpu_report.FIGURES}
+    figures = {f"{name}_us": {"p50": 16.0, "p99": 18.0, "min": 15.0} for name in LOW_LATENCY}
     return shape | figures | changes
+
+
+def throughput() -> dict:
+    """The same of --mode high_throughput."""
+    times = {"dispatch": 250.0, "dispatch_in_place": 190.0, "combine": 206.0, "layout": 13.0}
+    figures = {f"{name}_us": {"p50": time, "p99": time, "min": time}
+               for name, time in times.items()}
+    made = report(mode="high_throughput", tokens=4096, experts=256, dispatch="bf16", **figures)
+    del made["pair_us"]
+    return made
 
 
 def line(case: str, **changes) -> dict:
@@ -57,6 +69,16 @@ class Floor(unittest.TestCase):
         self.assertAlmostEqual(self.floor("dispatch", dispatch="fp8_ue8m0"),
                                128 * 7224 * 0.9976 / 333e3, places=3)
 
+    def test_of_high_throughput(self):
+        line = gpu_report.record("throughput bf16 24", throughput(), RUN)
+        self.assertEqual(line["bench"], "high_throughput")
+        self.assertNotIn("pair_us", line)
+        dispatch = gpu_report.wire_floor_us("dispatch", line, 333)
+        self.assertAlmostEqual(dispatch, 4096 * 0.9966 * 14336 / 333e3, places=1)
+        for figure in ("dispatch_in_place", "combine"):
+            self.assertEqual(gpu_report.wire_floor_us(figure, line, 333), dispatch)
+        self.assertIsNone(gpu_report.wire_floor_us("layout", line, 333))
+
 
 class Table(unittest.TestCase):
     titles = {row["case"]: row["case"] for row in REFERENCE["rows"]}
@@ -75,6 +97,17 @@ class Table(unittest.TestCase):
         slow = {"p50": 17.1, "p99": 18.0, "min": 15.0}
         self.assertEqual(self.rows([line("128", dispatch_us=slow)])["dispatch, 128"].verdict,
                          "NOT MET")
+
+    def test_high_throughput_is_held_to_its_targets_in_place(self):
+        case = "throughput bf16 24"
+        rows = self.rows([gpu_report.record(case, throughput(), RUN)])
+        in_place = rows[f"dispatch in place, {case}"]
+        self.assertEqual((in_place.peer_us, in_place.verdict), (212, "met"))
+        self.assertEqual(rows[f"dispatch, {case}"].verdict, "-")
+        self.assertEqual(rows[f"dispatch, {case}"].peer_us, 276)
+        self.assertEqual(rows[f"combine, {case}"].verdict, "NOT MET")
+        self.assertEqual(rows[f"layout, {case}"].verdict, "met")
+        self.assertEqual(rows[f"layout, {case}"].cells()[3], "-")
 
     def test_what_was_not_measured_says_so(self):
         self.assertEqual(self.rows([])["combine, 8"].verdict, "not measured")
@@ -101,6 +134,18 @@ class Check(unittest.TestCase):
             self.assertIn("--devices", check.bench_options(case, cards=1))
             self.assertNotIn("--devices", check.bench_options(case, cards=2))
             self.assertNotIn("", check.bench_options(case, cards=2))
+
+    def test_high_throughput_is_timed_at_every_budget_and_has_one_scale_layout(self):
+        check = gpu_check()
+        benches = [check.bench_options(case, cards=2) for name, case in check.CASES.items()
+                   if name.startswith("throughput")]
+        asked = {(words[words.index("--dispatch") + 1], words[words.index("--workers") + 1])
+                 for words in benches}
+        self.assertEqual(asked, {(dispatch, sms) for dispatch in ("bf16", "fp8")
+                                 for sms in ("8", "24", "64")})
+        for words in benches:
+            self.assertEqual(words[words.index("--scales") + 1], "row")
+            self.assertEqual(words.count("--scales"), 1)
 
     def test_every_peer_has_a_source_and_its_conditions(self):
         for row in REFERENCE["rows"]:

@@ -1,0 +1,14 @@
+// A rank's part of a bench of high throughput on GPUs.
+#pragma once
+
+#include "app/bench.hpp"
+
+namespace braid::app {
+
+// As run_gpu_bench_rank, for Mode::kHighThroughput. Dispatch and combine are on a handle that was
+// laid out before; combine takes the received rows as they are, so that a token comes home as often
+// as it went to a rank.
+RankResult run_gpu_throughput_rank(Group& group, const BenchOptions& options,
+                                   const BenchCase& bench, const Progress& progress);
+
+}  // namespace braid::app
