@@ -2,7 +2,7 @@
 // worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
 //
 // Collective calls: sync_warp, wait_warp, wait_each, last_worker, stage, stage_row, stage_filled,
-// settle, begin_row, take_row, take_encoded_row, take_sum, leave_row, skip_row, drain_rows, claim,
+// begin_row, take_row, take_encoded_row, take_sum, leave_row, skip_row, drain_rows, claim,
 // drain, write_together, sum_rows, sum_directly by all lanes of a warp together; sync_worker,
 // stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
 // thread's.
@@ -172,8 +172,6 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   { m.stage_row(CombineFormat::kBf16, row, 1) } -> std::same_as<Staged>;
   // A warp's own: bytes that its lanes write, together, where `fill` is told.
   { m.stage_filled(n, fill) } -> std::same_as<Staged>;
-  // What this warp staged has been read by its sends and copies: it may stage again.
-  m.settle();
   // A warp's rows, one behind another: each is begun, taken (as it is, or encoded as FP8), sent and
   // copied, and left, while the next rows_ahead() are begun already.
   { m.rows_ahead() } -> std::same_as<int>;

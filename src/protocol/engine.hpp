@@ -61,6 +61,10 @@ class Engine {
   class HighThroughput {
    public:
     virtual ~HighThroughput() = default;
+    // Each throws kInvalidArgument for an operation that can't run here, before anything is sent.
+    virtual void check(const LayoutArgs&) const {}
+    virtual void check(const RowsDispatchArgs&) const {}
+    virtual void check(const RowsCombineArgs&) const {}
     virtual Event layout(const Launch& launch, const LayoutArgs& args) = 0;
     virtual Event dispatch(const Launch& launch, const RowsDispatchArgs& args) = 0;
     virtual Event combine(const Launch& launch, const RowsCombineArgs& args) = 0;

@@ -110,9 +110,8 @@ struct TokensOut {
 };
 
 // What a row's choices are to the experts here: one of them. A lane's work.
-template <Machine M>
-BRAID_HD void write_choice(M&, const RowsDispatchArgs& a, std::int64_t row, int choice,
-                           const float* weights) {
+BRAID_HD inline void write_choice(const RowsDispatchArgs& a, std::int64_t row, int choice,
+                                  const float* weights) {
   const std::int32_t local = experts_of(a.op, row)[choice];
   const std::int64_t at = row * a.k + choice;
   if (a.out_topk_idx != nullptr && a.is_int64) {
@@ -147,7 +146,7 @@ BRAID_HD void write_own_choices(M& m, const RowsDispatchArgs& a, const WarpShare
     m.for_lanes(count * a.k, [&](int i) {
       const std::int64_t row = first + i / a.k;
       const std::int64_t token = origin_of(a.op, row).slot / most;
-      write_choice(m, a, row, i % a.k, a.weights == nullptr ? nullptr : a.weights + token * a.k);
+      write_choice(a, row, i % a.k, a.weights == nullptr ? nullptr : a.weights + token * a.k);
     });
     if (a.expanded) m.for_lanes(count, [&](int i) { write_experts(a, first + i); });
   }
@@ -219,7 +218,7 @@ struct RowsIn {
       const std::int64_t row = row_at(known + i / a.k);
       if (row < 0) return;
       write_choice(
-          m, a, row, i % a.k,
+          a, row, i % a.k,
           reinterpret_cast<const float*>(m.local() + a.op.map.row_weights(rows.depth, row)));
     });
     if (!a.expanded) return;

@@ -51,12 +51,14 @@ protocol::Launch launch_of(ThroughputHandleState& handle, Stream& stream, int wo
 
 void enqueue_combine(ThroughputHandleState& h, const protocol::RowsCombineArgs& args, int workers,
                      Stream& stream) {
+  h.buffer->roles().check(args);
   h.buffer->run(stream, "combine of " + h.name,
                 [&] { return h.buffer->roles().combine(launch_of(h, stream, workers), args); });
 }
 
 void enqueue_dispatch(ThroughputHandleState& h, const protocol::RowsDispatchArgs& args, int workers,
                       Stream& stream) {
+  h.buffer->roles().check(args);
   h.buffer->run(stream, "dispatch of " + h.name,
                 [&] { return h.buffer->roles().dispatch(launch_of(h, stream, workers), args); });
 }
@@ -116,6 +118,7 @@ ThroughputHandle HighThroughputBuffer::layout(const Tensor& topk_idx, const Layo
   args.record =
       state_->engine->host_block() + layout::ReceivedMap::of(state_->map.shape).record(h->slot);
   args.number = h->number;
+  state_->roles().check(args);
   h->laid_out = state_->run(stream, h->name, [&] {
     return state_->roles().layout(launch_of(*h, stream, options.workers), args);
   });

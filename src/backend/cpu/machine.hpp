@@ -150,7 +150,6 @@ class CpuMachine {
     fill(staging);
     return {staging, bytes};
   }
-  static constexpr void settle() {}
   static constexpr int rows_ahead() { return 0; }
   void begin_row(const machine::Row& row) { row_ = row.data.data; }
   static machine::Row take_row(const machine::Row& row) { return row; }

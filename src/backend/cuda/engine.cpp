@@ -66,6 +66,9 @@ CudaEngine::~CudaEngine() {
 
 void CudaEngine::check(const DispatchArgs& args) const { shared_map_of(args); }
 void CudaEngine::check(const CombineArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const protocol::LayoutArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const protocol::RowsDispatchArgs& args) const { shared_map_of(args); }
+void CudaEngine::check(const protocol::RowsCombineArgs& args) const { shared_map_of(args); }
 void CudaEngine::check(const braid::detail::StreamBackend& stream) const {
   const int device = static_cast<const CudaStream&>(stream).device();
   require(device == setup_.device->index(),

@@ -64,6 +64,9 @@ class CudaEngine final : public protocol::Engine,
   Event dispatch(const protocol::Launch& launch, const protocol::DispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::CombineArgs& args) override;
   protocol::Engine::HighThroughput* high_throughput() override { return this; }
+  void check(const protocol::LayoutArgs& args) const override;
+  void check(const protocol::RowsDispatchArgs& args) const override;
+  void check(const protocol::RowsCombineArgs& args) const override;
   Event layout(const protocol::Launch& launch, const protocol::LayoutArgs& args) override;
   Event dispatch(const protocol::Launch& launch, const protocol::RowsDispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;

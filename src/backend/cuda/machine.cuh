@@ -155,10 +155,6 @@ class CudaMachineOf : public WarpRows {
     __syncwarp();
     return {warp_row(), bytes};
   }
-  __device__ void settle() const {
-    ptx::bulk_wait_group_read_0();
-    __syncwarp();
-  }
   __device__ void send_row(const machine::Staged& part, int rank, std::int64_t offset) const {
     copy_row(part, flags_.peer(rank) + offset);
   }

@@ -40,7 +40,8 @@ struct Rows {
   bool fit(const WarpPlaces& warps) const { return map_of(warps).bytes <= kSharedLimit; }
   [[noreturn]] void refuse(const WarpPlaces& least) const {
     fail(ErrorCode::kInvalidArgument,
-         "rows of {} bytes on {} ranks take {} bytes of a block's shared memory, but there are {}",
+         "rows of {} bytes on {} ranks take {} bytes of a block's shared memory, but there are {}: "
+         "hidden must be smaller",
          bytes, op.map.shape.num_ranks, map_of(least).bytes, kSharedLimit);
   }
 };
