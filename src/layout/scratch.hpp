@@ -22,6 +22,9 @@ inline constexpr int kPlannedTokens = 3;
 inline constexpr int kRowBatch = 6;
 // Rows that a warp waits for together.
 inline constexpr int kArrivals = 16;
+// Tokens whose rows a warp waits for together, to sum them.
+inline constexpr int kTokensTogether = 2;
+static_assert(kRowBatch % kTokensTogether == 0);
 // Rows ahead of the one that a warp sends (Machine::rows_ahead).
 inline constexpr int kMostAhead = 2;
 // Of which it remembers what it has looked up: two batches on their way, and one that is begun.
@@ -95,8 +98,8 @@ BRAID_HD constexpr std::int64_t scratch_bytes(const ExpertMap& experts, int k) {
   return max_of(DispatchReceiveScratch::of(experts, k).bytes, SumScratch::of(k).bytes);
 }
 
-// The layout of high throughput: the worker's sums, then each warp's running places, and of a
-// chunk's tokens which ranks each goes to and which tokens go to each rank, a bit each.
+// The layout of high throughput: the worker's sums, then each warp's running places, and which of a
+// chunk's tokens name each expert here, a bit each.
 struct ThroughputLayoutScratch {
   std::int64_t first_own = 0;      // [R] u32: where this rank's rows begin at each rank
   std::int64_t from = 0;           // [R] u32: rows from each source
@@ -104,35 +107,32 @@ struct ThroughputLayoutScratch {
   std::int64_t tokens = 0;         // [R] u32: of each source
   std::int64_t coming = 0;         // [R][chunks] u32: rows from each source's chunk
   std::int64_t going = 0;          // [chunks][R] u32: rows of this rank's chunk to each rank
-  std::int64_t expert_rows = 0;    // expanded: [Le] u32
+  std::int64_t expert_rows = 0;    // expanded: [count_parts][Le] u32
+  std::int64_t expert_spans = 0;   // expanded: [Le] u32: all rows of an expert, with padding
   std::int64_t expert_starts = 0;  // expanded: [Le + 1] u32
   std::int64_t warps = 0;
-  std::int64_t masks = 0;  // within a warp's: [kChunkTokens][mask_words] u32, behind [R + 1] u32
-  std::int64_t goers = 0;  // [R][kChunkTokens / 32] u32
-  std::int64_t rows = 0;   // expanded: [kChunkTokens] u32
+  std::int64_t rows = 0;         // within a warp's: [kChunkTokens] u32, behind [R + 1] u32
+  std::int64_t named = 0;        // [Le] u32
   std::int64_t next_places = 0;  // expanded: [Le] u32
   std::int64_t warp_bytes = 0;
-  int mask_words = 0;
 
   BRAID_HD static constexpr ThroughputLayoutScratch of(const ThroughputShape& shape) {
     ThroughputLayoutScratch scratch;
     const std::int64_t ranks = std::int64_t{4} * shape.num_ranks;
-    const std::int64_t experts = shape.expanded ? std::int64_t{4} * shape.num_local() : 0;
-    scratch.mask_words = ceil_div(shape.num_ranks, 32);
+    const std::int64_t locals = std::int64_t{4} * shape.num_local();
+    const std::int64_t experts = shape.expanded ? locals : 0;
     scratch.from = detail::after(0, ranks);
     scratch.row_starts = detail::after(scratch.from, ranks);
     scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
     scratch.coming = detail::after(scratch.tokens, ranks);
     scratch.going = detail::after(scratch.coming, ranks * shape.num_chunks());
     scratch.expert_rows = detail::after(scratch.going, ranks * shape.num_chunks());
-    scratch.expert_starts = detail::after(scratch.expert_rows, experts);
+    scratch.expert_spans = detail::after(scratch.expert_rows, experts * shape.count_parts());
+    scratch.expert_starts = detail::after(scratch.expert_spans, experts);
     scratch.warps = detail::after(scratch.expert_starts, experts + 4);
-    scratch.masks = detail::after(0, ranks + 4);
-    scratch.goers =
-        detail::after(scratch.masks, std::int64_t{4} * kChunkTokens * scratch.mask_words);
-    scratch.rows = detail::after(scratch.goers, ranks * (kChunkTokens / 32));
-    scratch.next_places =
-        detail::after(scratch.rows, shape.expanded ? std::int64_t{4} * kChunkTokens : 0);
+    scratch.rows = detail::after(0, ranks + 4);
+    scratch.named = detail::after(scratch.rows, std::int64_t{4} * kChunkTokens);
+    scratch.next_places = detail::after(scratch.named, locals);
     scratch.warp_bytes = detail::after(scratch.next_places, experts);
     return scratch;
   }
@@ -176,11 +176,12 @@ struct ThroughputRowScratch {
   }
 };
 
-BRAID_HD constexpr std::int64_t throughput_scratch_bytes(const ThroughputShape& shape,
-                                                         int num_warps) {
+BRAID_HD constexpr std::int64_t layout_scratch_bytes(const ThroughputShape& shape, int num_warps) {
   const auto layout = ThroughputLayoutScratch::of(shape);
-  return max_of(layout.warps + num_warps * layout.warp_bytes,
-                num_warps * ThroughputRowScratch::of(shape).bytes);
+  return layout.warps + num_warps * layout.warp_bytes;
+}
+BRAID_HD constexpr std::int64_t row_scratch_bytes(const ThroughputShape& shape, int num_warps) {
+  return num_warps * ThroughputRowScratch::of(shape).bytes;
 }
 
 }  // namespace braid::layout

@@ -12,8 +12,9 @@
 
 namespace braid::layout {
 
-// Tokens whose routing travels together, with one flag and one line of sums.
-inline constexpr int kChunkTokens = 64;
+// Tokens whose routing travels together, with one flag: as many as a word has bits, so that a set
+// of them is a word.
+inline constexpr int kChunkTokens = 32;
 inline constexpr int kMostBiases = 2;  // of a combine
 
 struct ThroughputShape {
@@ -59,19 +60,26 @@ struct ThroughputShape {
            static_cast<std::int64_t>(num_local()) * (alignment - 1);
   }
   BRAID_HD constexpr int num_chunks() const { return ceil_div(max_tokens, kChunkTokens); }
+  // Of the expanded form: the parts that all sources' chunks are cut into, to be counted beside
+  // each other; as many as a worker has room for.
+  BRAID_HD constexpr int count_parts() const {
+    if (!expanded) return 0;
+    constexpr int kMost = 16, kRoom = 4096;
+    return max_of(1, min_of(kMost, kRoom / num_local()));
+  }
 };
 
-// A chunk of a source's routing: its tokens' experts, -1 where none, how many of its tokens go to
-// each rank, and where the buffer has the expanded form, how many name each expert.
+// A chunk of a source's routing: its tokens' experts, -1 where none, which of its tokens go to each
+// rank, a bit each, and where the buffer has the expanded form, how many name each expert.
 struct ChunkShape {
-  std::int64_t counts_at = 0;         // [R] u32, behind [kChunkTokens][k] i32
+  std::int64_t goers_at = 0;          // [R] u32, behind [kChunkTokens][k] i32
   std::int64_t expert_counts_at = 0;  // [counted_experts] u32
   std::int64_t bytes = 0;
 
   BRAID_HD static constexpr ChunkShape of(const ThroughputShape& shape, int k) {
     ChunkShape chunk;
-    chunk.counts_at = std::int64_t{4} * kChunkTokens * k;
-    chunk.expert_counts_at = chunk.counts_at + std::int64_t{4} * shape.num_ranks;
+    chunk.goers_at = std::int64_t{4} * kChunkTokens * k;
+    chunk.expert_counts_at = chunk.goers_at + std::int64_t{4} * shape.num_ranks;
     chunk.bytes =
         round_up(chunk.expert_counts_at + std::int64_t{4} * shape.counted_experts(), kRowAlignment);
     return chunk;

@@ -3,7 +3,7 @@
 //
 // Collective calls: sync_warp, wait_warp, wait_each, last_worker, stage, stage_row, stage_filled,
 // begin_row, take_row, take_encoded_row, take_sum, leave_row, skip_row, drain_rows, claim,
-// drain, write_together, sum_rows, sum_directly by all lanes of a warp together; sync_worker,
+// drain, write_together, sum_rows by all lanes of a warp together; sync_worker,
 // stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
 // thread's.
 //
@@ -103,7 +103,7 @@ struct Row {
 // A weighted sum of rows: out = bf16(sum of weight * row, f32 fma, in order, starting at +0).
 struct SumRequest {
   const std::byte* const* rows = nullptr;
-  const float* weights = nullptr;  // sum_rows: none, all are 1
+  const float* weights = nullptr;  // sum_rows: if null, all are 1
   int num_rows = 0;
   int hidden = 0;
   CombineFormat format = CombineFormat::kBf16;  // of the rows
@@ -125,6 +125,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // Of them, the first ones, which send where an operation sends and receives at once; the others
   // receive. All where there is one.
   { m.num_senders() } -> std::same_as<int>;
+  // If not 0, so many workers only send, with their num_senders(), and the others only receive.
+  { m.sending_workers() } -> std::same_as<int>;
   { m.lane() } -> std::same_as<int>;  // in its warp
   { m.num_lanes() } -> std::same_as<int>;
   { m.thread() } -> std::same_as<int>;  // in its worker
@@ -137,7 +139,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // The worker's shared memory for a role's tables (layout/scratch.hpp).
   { m.scratch() } -> std::same_as<std::byte*>;
   m.scratch_add(counter, 1U);  // atomic among the worker's threads
-  m.count(counter, 1U);        // in the local block: atomic among all workers' threads
+  m.scratch_or(counter, 1U);
+  m.count(counter, 1U);  // in the local block: atomic among all workers' threads
   // After sync_worker, one warp of each worker: true in the last worker of a phase to come here,
   // which has then seen what all of them did; the counter starts over.
   { m.last_worker(counter) } -> std::same_as<bool>;
@@ -201,7 +204,6 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // The same by one warp, of BF16 rows; `next` is the sum that the warp makes after this one, or
   // has no rows.
   m.sum_rows(sum, sum, bytes);
-  m.sum_directly(sum, bytes);  // weighted, by one warp, of rows that need not be shown
 };
 
 }  // namespace braid::machine

@@ -22,25 +22,40 @@ struct WarpShare {
   std::int64_t first = 0;
   std::int64_t step = 1;
 
-  // Neighbors go to different workers, so that little work uses all of them.
+  // These warps of these workers. Neighbors go to different workers, so that little work uses all
+  // of them.
   template <Machine M>
-  BRAID_HD static WarpShare of(const M& m, int first_warp, int num_warps) {
-    const int warp = m.warp() - first_warp;
-    return {warp >= 0 && warp < num_warps, std::int64_t{warp} * m.num_workers() + m.worker(),
-            std::int64_t{num_warps} * m.num_workers()};
+  BRAID_HD static WarpShare of(const M& m, const Range& workers, const Range& warps) {
+    const std::int64_t worker = m.worker() - workers.begin;
+    const std::int64_t warp = m.warp() - warps.begin;
+    const bool takes_part =
+        worker >= 0 && worker < workers.size() && warp >= 0 && warp < warps.size();
+    return {takes_part, warp * workers.size() + worker, warps.size() * workers.size()};
+  }
+  template <Machine M>
+  BRAID_HD static WarpShare all(const M& m) {
+    return of(m, {0, m.num_workers()}, {0, m.num_warps()});
   }
 };
 
-// Some of a worker's warps send while the rest receive; a lone warp does one after the other.
+// Some of a worker's warps send while the rest receive; a lone warp does one after the other. Or
+// some workers send while the rest receive: a worker's sends that wait for the link then keep none
+// of its receives waiting.
 struct Split {
   WarpShare sends, receives;
 
   template <Machine M>
   BRAID_HD static Split of(const M& m) {
+    const Range workers{0, m.num_workers()};
     const int senders = m.num_senders();
+    const int apart = m.sending_workers();
+    if (apart > 0) {
+      return {WarpShare::of(m, {0, apart}, {0, senders}),
+              WarpShare::of(m, {apart, workers.end}, {0, m.num_warps()})};
+    }
     const int first_receiver = m.num_warps() == senders ? 0 : senders;
-    return {WarpShare::of(m, 0, senders),
-            WarpShare::of(m, first_receiver, m.num_warps() - first_receiver)};
+    return {WarpShare::of(m, workers, {0, senders}),
+            WarpShare::of(m, workers, {first_receiver, m.num_warps()})};
   }
 };
 
@@ -85,6 +100,11 @@ BRAID_HD void send_in_turn(M& m, Rows& rows) {
   rows.raise(raised, static_cast<int>(begun - raised));
 }
 
+// How many neighbors a warp takes together: few items are shared out one by one.
+BRAID_HD inline std::int64_t batch_of(std::int64_t items, const WarpShare& share, int most) {
+  return max_of(std::int64_t{1}, min_of(std::int64_t{most}, quotient(items, share.step)));
+}
+
 // A warp's tables in its worker's scratch.
 struct RowTables {
   Destination* destinations;
@@ -125,14 +145,10 @@ struct Claims {
   std::int64_t count = 0;            // of items
   std::int64_t size = kRowBatch;     // of a batch
 
-  // Few items are shared out one by one.
-  template <Machine M>
-  BRAID_HD static Claims of(const M& m, const ThroughputArgs& op, const RowTables& tables,
-                            std::int64_t count) {
-    const std::int64_t warps = std::int64_t{m.num_workers()} * m.num_senders();
+  BRAID_HD static Claims of(const ThroughputArgs& op, const RowTables& tables,
+                            const WarpShare& share, std::int64_t count) {
     return {reinterpret_cast<std::uint32_t*>(op.local + op.local_map.claims.offset), tables.batches,
-            count,
-            max_of(std::int64_t{1}, min_of(std::int64_t{kRowBatch}, quotient(count, warps)))};
+            count, batch_of(count, share, kRowBatch)};
   }
   // The rows from `first` on; returns how many. A warp's work.
   template <Machine M>

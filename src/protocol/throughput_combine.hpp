@@ -92,7 +92,9 @@ struct RowsHome {
   }
 };
 
-// A warp's tokens, a batch after another: their rows waited for and summed.
+// A warp's tokens, summed. It takes a few neighbors at a time, in the order in which rows come, and
+// waits for these alone: the first sums are made while the last rows have not left. What is known
+// of tokens is looked up for a batch of such takes.
 template <Machine M>
 struct TokensHome {
   M& m;
@@ -100,29 +102,29 @@ struct TokensHome {
   std::uint32_t epoch;
   int depth;
   WarpShare share;
+  std::int64_t together;
   RowTables tables;
 
   // A warp's work.
   BRAID_HD void run() {
-    for (std::int64_t first = share.first; first < a.num_tokens; first += kRowBatch * share.step) {
-      const auto left = ceil_div(a.num_tokens - first, share.step);
-      const int count = static_cast<int>(min_of(left, std::int64_t{kRowBatch}));
+    for (std::int64_t first = 0; token_of(first) < a.num_tokens; first += kRowBatch) {
+      int count = 0;
+      while (count < kRowBatch && token_of(first + count) < a.num_tokens) ++count;
       look_up(first, count);
       if (a.expanded) sum_own_experts(first, count);
-      if (!arrive(first, count)) return;
-      machine::SumRequest now = gather(first, 0);
-      for (int i = 0; i < count; ++i) {
-        machine::SumRequest next;
-        if (i + 1 < count) next = gather(first, i + 1);
-        const std::int64_t token = first + i * share.step;
-        m.sum_rows(now, next, reinterpret_cast<std::byte*>(a.out + token * now.hidden));
-        now = next;
+      for (int i = 0; i < count; i += static_cast<int>(together)) {
+        if (!sum_arrived(first, i, min_of(i + static_cast<int>(together), count))) return;
       }
       if (a.out_weights != nullptr) sum_weights(first, count);
     }
   }
 
  private:
+  // Of the warp's, the number-th.
+  BRAID_HD std::int64_t token_of(std::int64_t number) const {
+    const std::int64_t take = quotient(number, together);
+    return (share.first + take * share.step) * together + (number - take * together);
+  }
   BRAID_HD const Destination* from(int i) const {
     return tables.destinations + i * tables.most_ranks;
   }
@@ -131,7 +133,7 @@ struct TokensHome {
     const int most = tables.most_ranks;
     m.sync_warp();
     m.for_lanes(count * most, [&](int i) {
-      tables.destinations[i] = destinations_of(a.op, first + i / most * share.step)[i % most];
+      tables.destinations[i] = destinations_of(a.op, token_of(first + i / most))[i % most];
     });
     m.sync_warp();
   }
@@ -140,21 +142,33 @@ struct TokensHome {
   BRAID_HD void sum_own_experts(std::int64_t first, int count) {
     const int most = tables.most_ranks;
     for (int i = 0; i < count; ++i) {
-      const std::int64_t token = first + i * share.step;
       for (int at = 0; at < most && from(i)[at].rank >= 0; ++at) {
         if (from(i)[at].rank != m.rank()) continue;
-        m.sum_directly(experts_sum(m, a, tables, from(i)[at].row),
-                       m.local() + a.op.map.home_row(depth, token * most + at));
+        m.sum_rows(experts_sum(m, a, tables, from(i)[at].row), {},
+                   m.local() + a.op.map.home_row(depth, token_of(first + i) * most + at));
       }
     }
   }
+  // Tokens [begin, end) of the batch. False where a row does not come.
+  BRAID_HD bool sum_arrived(std::int64_t first, int begin, int end) {
+    if (!arrive(first, begin, end)) return false;
+    machine::SumRequest now = gather(first, begin);
+    for (int i = begin; i < end; ++i) {
+      machine::SumRequest next;
+      if (i + 1 < end) next = gather(first, i + 1);
+      m.sum_rows(now, next, reinterpret_cast<std::byte*>(a.out + token_of(first + i) * now.hidden));
+      now = next;
+    }
+    return true;
+  }
   // Waits for the rows that come from elsewhere. False where one does not.
-  BRAID_HD bool arrive(std::int64_t first, int count) {
+  BRAID_HD bool arrive(std::int64_t first, int begin, int end) {
     const int most = tables.most_ranks;
-    return m.wait_each(count * most, [&](int i) {
+    return m.wait_each((end - begin) * most, [&](int at) {
+      const int i = begin * most + at;
       const std::int32_t rank = tables.destinations[i].rank;
       if (rank < 0 || rank == m.rank()) return machine::WaitResult{true, 0};
-      const std::int64_t slot = (first + i / most * share.step) * most + i % most;
+      const std::int64_t slot = token_of(first + i / most) * most + i % most;
       return m.wait(flag_at(m.local(), a.op.map.returned_flag(depth, slot)), epoch,
                     WaitTag{Operation::kCombine, 0, rank}, nullptr);
     });
@@ -163,7 +177,7 @@ struct TokensHome {
   BRAID_HD machine::SumRequest gather(std::int64_t first, int i) {
     const int most = tables.most_ranks;
     const int hidden = a.op.map.shape.hidden;
-    const std::int64_t token = first + i * share.step;
+    const std::int64_t token = token_of(first + i);
     const std::byte** rows = tables.sums + i % 2 * (most + layout::kMostBiases);
     int count = a.num_biases;
     while (count - a.num_biases < most && from(i)[count - a.num_biases].rank >= 0) ++count;
@@ -185,7 +199,7 @@ struct TokensHome {
   BRAID_HD void sum_weights(std::int64_t first, int count) {
     const int most = tables.most_ranks;
     m.for_lanes(count * a.k, [&](int i) {
-      const std::int64_t token = first + i / a.k * share.step;
+      const std::int64_t token = token_of(first + i / a.k);
       const int choice = i % a.k;
       const Destination* rows = from(i / a.k);
       float sum = 0.0F;
@@ -214,12 +228,13 @@ BRAID_HD void combine_rows(M& m, const RowsCombineArgs& a) {
     const int depth = depth_of(a.op, epoch);
     if (split.sends.takes_part) {
       const auto items = detail::RowItems::of(m, a.op);
-      const auto claims = detail::Claims::of(m, a.op, tables, items.count);
+      const auto claims = detail::Claims::of(a.op, tables, split.sends, items.count);
       detail::RowsHome<M> home{m, a, epoch, depth, items, tables, claims};
       detail::send_in_turn(m, home);
     }
     if (split.receives.takes_part) {
-      detail::TokensHome<M>{m, a, epoch, depth, split.receives, tables}.run();
+      const auto together = detail::batch_of(a.num_tokens, split.receives, layout::kTokensTogether);
+      detail::TokensHome<M>{m, a, epoch, depth, split.receives, together, tables}.run();
     }
   }
   m.sync_worker();

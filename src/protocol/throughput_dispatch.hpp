@@ -168,9 +168,10 @@ struct RowsIn {
   // A warp's work.
   BRAID_HD void run() {
     std::int64_t known = 0;
-    for (std::int64_t first = share.first; first < items.count; first += kArrivals * share.step) {
-      const std::int64_t left = ceil_div(items.count - first, share.step);
-      const auto count = static_cast<int>(min_of(left, std::int64_t{kArrivals}));
+    // Neighbors, which come one behind another: to wait for all of them keeps none waiting long.
+    const std::int64_t size = batch_of(items.count, share, a.in_region ? kArrivals : kArrivals / 2);
+    for (std::int64_t first = share.first * size; first < items.count; first += share.step * size) {
+      const auto count = static_cast<int>(min_of(items.count - first, size));
       look_up(first, count, known);
       if (!arrive(first, count, known)) break;
       write_choices(count, known);
@@ -199,7 +200,7 @@ struct RowsIn {
 
   BRAID_HD void look_up(std::int64_t first, int count, std::int64_t known) {
     m.sync_warp();
-    m.for_lanes(count, [&](int i) { row_at(known + i) = items.row_of(first + i * share.step); });
+    m.for_lanes(count, [&](int i) { row_at(known + i) = items.row_of(first + i); });
     m.sync_warp();
   }
   // False where one does not come.
@@ -208,8 +209,7 @@ struct RowsIn {
       const std::int64_t row = row_at(known + i);
       if (row < 0) return machine::WaitResult{true, 0};
       return m.wait(flag_at(m.local(), a.op.map.arrived_flag(rows.depth, row)), rows.epoch,
-                    WaitTag{Operation::kDispatch, 0, items.source_of(first + i * share.step)},
-                    nullptr);
+                    WaitTag{Operation::kDispatch, 0, items.source_of(first + i)}, nullptr);
     });
   }
   BRAID_HD void write_choices(int count, std::int64_t known) {
@@ -280,7 +280,7 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
     const auto split = detail::Split::of(m);
     const auto tables = detail::RowTables::of(m, a.op.map.shape);
     if (split.sends.takes_part) {
-      const auto claims = detail::Claims::of(m, a.op, tables, a.num_tokens);
+      const auto claims = detail::Claims::of(a.op, tables, split.sends, a.num_tokens);
       detail::TokensOut<M> out{m, a, rows, tables, claims};
       detail::send_in_turn(m, out);
     }

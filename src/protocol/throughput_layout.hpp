@@ -13,16 +13,14 @@ namespace braid::protocol {
 
 namespace detail {
 
-// Writes a chunk of this rank's table, and what it counts to. A warp's work.
+// Writes a chunk of this rank's table. A warp's work.
 template <Machine M>
-BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, int index,
-                         std::byte* to) {
-  const int ranks = a.op.map.shape.num_ranks;
+BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, int index, std::byte* to) {
   const int k = a.topk.k;
   const int first = index * kChunkTokens;
   const int num_tokens = min_of(a.topk.num_tokens - first, kChunkTokens);
+  const auto shape = ChunkShape::of(a.op.map.shape, k);
   auto* experts = reinterpret_cast<std::int32_t*>(to);
-  auto* counts = reinterpret_cast<std::uint32_t*>(to + ChunkShape::of(a.op.map.shape, k).counts_at);
   // Several loads at a time in each lane.
   constexpr int kAhead = 8;
   static_assert(kChunkTokens % kAhead == 0);
@@ -40,17 +38,15 @@ BRAID_HD void fill_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables, 
       if (!a.topk.may_be(values[j])) m.report_bad_choice(first + at / k, at % k, values[j]);
     }
   });
-  m.sync_warp();
-  find_ranks(m, a, tables, experts, num_tokens);
-  m.for_lanes(ranks, [&](int rank) { counts[rank] = tables.tokens_before(kChunkTokens, rank); });
-  if (a.op.map.shape.expanded) count_experts(m, a, experts, counts + ranks, num_tokens);
-  m.sync_warp();
+  find_goers(m, a, experts, reinterpret_cast<std::uint32_t*>(to + shape.goers_at));
+  if (a.op.map.shape.expanded) {
+    count_experts(m, a, experts, reinterpret_cast<std::uint32_t*>(to + shape.expert_counts_at));
+  }
 }
 
 // Tells every rank what this one's tokens are routed to.
 template <Machine M>
-BRAID_HD void send_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
-                          std::uint32_t epoch) {
+BRAID_HD void send_chunks(M& m, const LayoutArgs& a, std::uint32_t epoch) {
   const int ranks = a.op.map.shape.num_ranks;
   const int depth = depth_of(a.op, epoch);
   const layout::ThroughputMap& map = a.op.map;
@@ -61,11 +57,11 @@ BRAID_HD void send_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables,
     });
   }
   const int chunks = chunks_of(static_cast<std::uint32_t>(a.topk.num_tokens));
-  const auto share = WarpShare::of(m, 0, m.num_warps());
+  const auto share = WarpShare::all(m);
   for (std::int64_t i = share.first; i < chunks; i += share.step) {
     const int index = static_cast<int>(i);
     const auto staged = m.stage_filled(ChunkShape::of(a.op.map.shape, a.topk.k).bytes,
-                                       [&](std::byte* to) { fill_chunk(m, a, tables, index, to); });
+                                       [&](std::byte* to) { fill_chunk(m, a, index, to); });
     m.for_lanes(ranks, [&](int peer) {
       if (is_active(a.op, peer)) m.send(staged, peer, 0, map.chunk(depth, m.rank(), index));
     });
@@ -84,8 +80,6 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
                           std::uint32_t epoch) {
   const int ranks = a.op.map.shape.num_ranks;
   const int depth = depth_of(a.op, epoch);
-  const int counted = a.op.map.shape.expanded ? a.experts.num_local() : 0;
-  m.for_threads(counted, [&](int local) { tables.expert_rows[local] = 0; });
   m.for_threads(ranks, [&](int source) {
     tables.first_own[source] = 0;
     tables.from[source] = 0;
@@ -106,19 +100,16 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
                              WaitTag{Operation::kLayout, 0, source}, nullptr);
     if (!flag.reached) return;
     const Chunk chunk = chunk_at(m, a, epoch, source, index);
-    const std::uint32_t coming = chunk.counts[m.rank()];
+    const std::uint32_t coming = size_of(chunk.goers[m.rank()]);
     tables.coming[i] = coming;
     m.scratch_add(tables.from + source, coming);
     for (int rank = 0; rank < ranks && source <= m.rank(); ++rank) {
-      const std::uint32_t rows = chunk.counts[rank];
+      const std::uint32_t rows = size_of(chunk.goers[rank]);
       if (source < m.rank()) {
         m.scratch_add(tables.first_own + rank, rows);
       } else {
         tables.going[index * ranks + rank] = rows;
       }
-    }
-    for (int local = 0; local < counted; ++local) {
-      m.scratch_add(tables.expert_rows + local, chunk.expert_counts[m.rank() * counted + local]);
     }
   });
   m.sync_worker();
@@ -130,7 +121,7 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
     if (m.worker() > 0) return;
     *in_local<std::uint32_t>(a.op, a.op.local_map.row_start(a.op.handle_slot, end)) = rows;
   });
-  if (counted > 0) start_experts(m, a, tables);
+  if (a.op.map.shape.expanded) start_experts(m, a, tables, epoch);
   m.sync_worker();
   return true;
 }
@@ -140,15 +131,16 @@ template <Machine M>
 BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
                           std::uint32_t epoch, const Chunk& chunk) {
   const int ranks = a.op.map.shape.num_ranks;
-  const std::uint32_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
+  const bool is_own = chunk.source == m.rank();
   m.for_lanes(ranks + 1, [&](int i) {
-    if (i < ranks && chunk.source != m.rank()) return;
-    std::uint32_t row = i < ranks ? tables.first_own[i] : tables.row_starts[chunk.source];
-    for (int earlier = 0; earlier < chunk.index; ++earlier) {
-      row += i < ranks ? tables.going[earlier * ranks + i] : coming[earlier];
-    }
-    tables.next[i] = row;
+    tables.next[i] = i < ranks ? tables.first_own[i] : tables.row_starts[chunk.source];
   });
+  m.sync_warp();
+  const std::uint32_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
+  m.for_lanes(chunk.index,
+              [&](int earlier) { m.scratch_add(tables.next + ranks, coming[earlier]); });
+  m.for_lanes(is_own ? chunk.index * ranks : 0,
+              [&](int i) { m.scratch_add(tables.next + i % ranks, tables.going[i]); });
   if (a.op.map.shape.expanded) find_expert_places(m, a, tables, epoch, chunk);
   m.sync_warp();
 }
@@ -163,58 +155,63 @@ BRAID_HD void place_own(M& m, const LayoutArgs& a, const LayoutTables& tables, c
     Destination* to = destinations_of(a.op, first + token);
     int count = 0;
     for (int rank = 0; rank < ranks; ++rank) {
-      if (!tables.goes_to(token, rank)) continue;
-      to[count++] = {rank, tables.next[rank] + tables.tokens_before(token, rank)};
+      if (!has(chunk.goers[rank], token)) continue;
+      to[count++] = {rank, tables.next[rank] + before(chunk.goers[rank], token)};
     }
     for (; count < most; ++count) to[count] = {};
   });
   m.sync_warp();
-  m.for_lanes(ranks,
-              [&](int rank) { tables.next[rank] += tables.tokens_before(kChunkTokens, rank); });
+  m.for_lanes(ranks, [&](int rank) { tables.next[rank] += size_of(chunk.goers[rank]); });
 }
 
-// A received row's choices as local experts, each counted once where it is named twice.
+// The choices of a chunk's tokens that have rows here as local experts, and how many rows name each
+// of those: one where a token names it twice.
 template <Machine M>
-BRAID_HD void take_experts(M& m, const LayoutArgs& a, const std::int32_t* experts,
-                           std::uint32_t row) {
+BRAID_HD void take_experts(M& m, const LayoutArgs& a, const LayoutTables& tables,
+                           const Chunk& chunk) {
+  const int k = a.topk.k;
   const int num_local = a.experts.num_local();
-  std::int32_t* locals = experts_of(a.op, row);
-  for (int choice = 0; choice < a.topk.k; ++choice) {
-    const int local = experts[choice] - m.rank() * num_local;
-    const bool is_local = experts[choice] >= 0 && local >= 0 && local < num_local;
-    locals[choice] = is_local ? local : -1;
-    bool is_first = is_local;
-    for (int other = 0; other < choice; ++other) {
-      is_first = is_first && experts[other] != experts[choice];
-    }
-    if (!is_first) continue;
-    m.count(in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, local)), 1);
-  }
+  const std::uint32_t here = chunk.goers[m.rank()];
+  m.for_lanes(chunk.num_tokens * k, [&](int i) {
+    const int token = i / k;
+    if (!has(here, token)) return;
+    const int local = chunk.experts[i] - m.rank() * num_local;
+    const bool is_local = chunk.experts[i] >= 0 && local >= 0 && local < num_local;
+    experts_of(a.op, tables.rows[token])[i - token * k] = is_local ? local : -1;
+    if (is_local) m.scratch_or(tables.named + local, 1U << token);
+  });
+  m.sync_warp();
+  m.for_lanes(num_local, [&](int local) {
+    const std::uint32_t rows = size_of(tables.named[local]);
+    if (rows == 0) return;
+    m.count(in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, local)),
+            rows);
+  });
 }
 
 // Where this rank's rows of a chunk come from. A warp's work, as is what it calls.
 template <Machine M>
 BRAID_HD void place_chunk(M& m, const LayoutArgs& a, const LayoutTables& tables,
                           const Chunk& chunk) {
-  const int k = a.topk.k;
   const int ranks = a.op.map.shape.num_ranks;
   const int most = a.op.map.shape.most_ranks();
-  find_ranks(m, a, tables, chunk.experts, chunk.num_tokens);
+  const std::uint32_t here = chunk.goers[m.rank()];
   if (chunk.source == m.rank()) place_own(m, a, tables, chunk);
   const std::uint32_t first = tables.next[ranks];
+  m.for_lanes(a.experts.num_local(), [&](int local) { tables.named[local] = 0; });
   m.for_lanes(chunk.num_tokens, [&](int token) {
-    if (!tables.goes_to(token, m.rank())) return;
-    const std::uint32_t row = first + tables.tokens_before(token, m.rank());
+    if (!has(here, token)) return;
+    const std::uint32_t row = first + before(here, token);
     const int slot =
-        (chunk.index * kChunkTokens + token) * most + tables.ranks_before(token, m.rank());
+        (chunk.index * kChunkTokens + token) * most + chunk.ranks_before(token, m.rank());
     origin_of(a.op, row) = {static_cast<std::uint32_t>(chunk.source),
                             static_cast<std::uint32_t>(slot)};
-    take_experts(m, a, chunk.experts + token * k, row);
-    if (a.op.map.shape.expanded) tables.rows[token] = row;
+    tables.rows[token] = row;
   });
   m.sync_warp();
+  take_experts(m, a, tables, chunk);
   if (a.op.map.shape.expanded) place_experts(m, a, tables, chunk);
-  if (m.lane() == 0) tables.next[ranks] = first + chunk.counts[m.rank()];
+  if (m.lane() == 0) tables.next[ranks] = first + size_of(here);
   m.sync_warp();
 }
 
@@ -225,7 +222,7 @@ BRAID_HD void place_chunks(M& m, const LayoutArgs& a, const LayoutTables& tables
   const int ranks = a.op.map.shape.num_ranks;
   std::int64_t chunks = 0;
   for (int source = 0; source < ranks; ++source) chunks += chunks_of(tables.tokens[source]);
-  const auto warps = WarpShare::of(m, 0, m.num_warps());
+  const auto warps = WarpShare::all(m);
   const Range share = share_of(chunks, warps.first, warps.step);
   std::int64_t before = 0;  // of earlier sources
   for (int source = 0; source < ranks && before < share.end; ++source) {
@@ -255,11 +252,17 @@ BRAID_HD void tell_host(M& m, const LayoutArgs& a) {
   const std::uint32_t* starts = row_starts(a.op);
   m.for_lanes(a.op.map.shape.num_ranks,
               [&](int source) { sources[source] = starts[source + 1] - starts[source]; });
-  m.for_lanes(a.op.map.shape.num_local(), [&](int local) {
-    auto& count =
-        *in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, local));
-    experts[local] = count;
-    count = 0;
+  constexpr int kAhead = 4;
+  const int num_local = a.op.map.shape.num_local();
+  const int step = ceil_div(num_local, kAhead);
+  auto* counts = in_local<std::uint32_t>(a.op, a.op.local_map.expert_count(a.op.handle_slot, 0));
+  m.for_lanes(step, [&](int i) {
+    std::uint32_t rows[kAhead];
+    for (int j = 0; j < kAhead; ++j) rows[j] = i + j * step < num_local ? counts[i + j * step] : 0;
+    for (int j = 0; j < kAhead && i + j * step < num_local; ++j) {
+      experts[i + j * step] = rows[j];
+      counts[i + j * step] = 0;
+    }
   });
   m.sync_warp();
   if (m.lane() == 0) m.publish(reinterpret_cast<Word*>(a.record), a.number);
@@ -273,7 +276,7 @@ BRAID_HD void layout_routing(M& m, const LayoutArgs& a) {
   const std::uint32_t epoch = state_of(a.op).epoch + 1;
   const auto tables = detail::LayoutTables::of(m, a.op.map.shape);
   if (detail::begin_operation(m, a.op, epoch, Operation::kLayout)) {
-    detail::send_chunks(m, a, tables, epoch);
+    detail::send_chunks(m, a, epoch);
     if (detail::read_counts(m, a, tables, epoch)) detail::place_chunks(m, a, tables, epoch);
   }
   m.sync_worker();

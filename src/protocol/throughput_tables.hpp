@@ -10,9 +10,7 @@ namespace detail {
 using layout::ChunkShape;
 using layout::kChunkTokens;
 
-inline constexpr int kChunkWords = kChunkTokens / 32;
-
-// Of the worker, but for next, masks and goers, which are the warp's.
+// Of the worker, but for the last four, which are the warp's.
 struct LayoutTables {
   std::uint32_t* first_own;   // [R]: where this rank's rows begin at each rank
   std::uint32_t* from;        // [R]: rows from each source
@@ -20,58 +18,41 @@ struct LayoutTables {
   std::uint32_t* tokens;      // [R]
   std::uint32_t* coming;      // [R][chunks]: rows from each source's chunk
   std::uint32_t* going;       // [chunks][R]: rows of this rank's chunk to each rank
-  std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
-  std::uint32_t* masks;  // [kChunkTokens][mask_words]: the ranks that a token goes to
-  std::uint32_t* goers;  // [R][kChunkWords]: the tokens that go to a rank
-  int mask_words;
-  // Of the expanded form; the last two are the warp's.
-  std::uint32_t* expert_rows;    // [Le]
+  // Of the expanded form.
+  std::uint32_t* expert_rows;    // [count_parts][Le]
+  std::uint32_t* expert_spans;   // [Le]
   std::uint32_t* expert_starts;  // [Le + 1]
-  std::uint32_t* rows;           // [kChunkTokens]: the row of each token here
-  std::uint32_t* next_places;    // [Le]
+
+  std::uint32_t* next;   // [R + 1]: this rank's next row at each rank; the next one from a source
+  std::uint32_t* rows;   // [kChunkTokens]: the row of each token here
+  std::uint32_t* named;  // [Le]: the tokens that name an expert
+  std::uint32_t* next_places;  // [Le]: of the expanded form
 
   template <Machine M>
   BRAID_HD static LayoutTables of(M& m, const layout::ThroughputShape& shape) {
     const auto at = layout::ThroughputLayoutScratch::of(shape);
     std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
     const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
-    return {words(m.scratch() + at.first_own),
-            words(m.scratch() + at.from),
-            words(m.scratch() + at.row_starts),
-            words(m.scratch() + at.tokens),
-            words(m.scratch() + at.coming),
-            words(m.scratch() + at.going),
-            words(own),
-            words(own + at.masks),
-            words(own + at.goers),
-            at.mask_words,
-            words(m.scratch() + at.expert_rows),
-            words(m.scratch() + at.expert_starts),
-            words(own + at.rows),
+    const auto shared = [&](std::int64_t offset) { return words(m.scratch() + offset); };
+    return {shared(at.first_own),       shared(at.from),
+            shared(at.row_starts),      shared(at.tokens),
+            shared(at.coming),          shared(at.going),
+            shared(at.expert_rows),     shared(at.expert_spans),
+            shared(at.expert_starts),   words(own),
+            words(own + at.rows),       words(own + at.named),
             words(own + at.next_places)};
   }
-  BRAID_HD bool goes_to(int token, int rank) const {
-    return (masks[token * mask_words + rank / 32] >> (rank % 32) & 1U) != 0;
-  }
-  // How many of the chunk's tokens before this one go to the rank; of all, how many.
-  BRAID_HD std::uint32_t tokens_before(int token, int rank) const {
-    const std::uint32_t* going_there = goers + rank * kChunkWords;
-    int count = 0;
-    for (int word = 0; word < kChunkWords; ++word) {
-      const int bits = token - 32 * word;
-      if (bits <= 0) break;
-      count += count_bits(bits >= 32 ? going_there[word] : going_there[word] & ((1U << bits) - 1));
-    }
-    return static_cast<std::uint32_t>(count);
-  }
-  // How many ranks before this one the token goes to.
-  BRAID_HD std::int32_t ranks_before(int token, int rank) const {
-    const std::uint32_t* mask = masks + token * mask_words;
-    int count = count_bits(mask[rank / 32] & ((1U << rank % 32) - 1));
-    for (int word = 0; word < rank / 32; ++word) count += count_bits(mask[word]);
-    return count;
-  }
 };
+
+// Of a set of a chunk's tokens, a bit each: whether one is in it, how many before it are, and how
+// many there are.
+BRAID_HD inline bool has(std::uint32_t set, int token) { return (set >> token & 1U) != 0; }
+BRAID_HD inline std::uint32_t before(std::uint32_t set, int token) {
+  return static_cast<std::uint32_t>(count_bits(set & ((1U << token) - 1)));
+}
+BRAID_HD inline std::uint32_t size_of(std::uint32_t set) {
+  return static_cast<std::uint32_t>(count_bits(set));
+}
 
 // Some tokens of a source.
 struct Chunk {
@@ -80,8 +61,15 @@ struct Chunk {
   int num_tokens = 0;
   const std::byte* bytes = nullptr;
   const std::int32_t* experts = nullptr;         // [num_tokens][k]
-  const std::uint32_t* counts = nullptr;         // [R]
+  const std::uint32_t* goers = nullptr;          // [R]: the tokens that go to a rank
   const std::uint32_t* expert_counts = nullptr;  // [E], of a buffer that has the expanded form
+
+  // How many ranks before this one the token goes to.
+  BRAID_HD int ranks_before(int token, int rank) const {
+    int count = 0;
+    for (int earlier = 0; earlier < rank; ++earlier) count += has(goers[earlier], token) ? 1 : 0;
+    return count;
+  }
 };
 
 BRAID_HD inline int chunks_of(std::uint32_t num_tokens) {
@@ -95,7 +83,7 @@ BRAID_HD inline Chunk chunk_in(const std::byte* bytes, const LayoutArgs& a, int 
           0,
           bytes,
           reinterpret_cast<const std::int32_t*>(bytes),
-          reinterpret_cast<const std::uint32_t*>(bytes + shape.counts_at),
+          reinterpret_cast<const std::uint32_t*>(bytes + shape.goers_at),
           reinterpret_cast<const std::uint32_t*>(bytes + shape.expert_counts_at)};
 }
 template <Machine M>
@@ -105,26 +93,17 @@ BRAID_HD Chunk chunk_at(const M& m, const LayoutArgs& a, std::uint32_t epoch, in
                   index);
 }
 
-// Which ranks a chunk's tokens go to. Ranks that don't take part get none. A warp's work.
+// Which of a chunk's tokens go to each rank. Ranks that don't take part get none. A warp's work.
 template <Machine M>
-BRAID_HD void find_ranks(M& m, const LayoutArgs& a, const LayoutTables& tables,
-                         const std::int32_t* experts, int num_tokens) {
-  const int num_local = a.experts.num_local();
-  m.for_lanes(a.op.map.shape.num_ranks * kChunkWords, [&](int i) { tables.goers[i] = 0; });
+BRAID_HD void find_goers(M& m, const LayoutArgs& a, const std::int32_t* experts,
+                         std::uint32_t* goers) {
+  const int k = a.topk.k;
+  m.for_lanes(a.op.map.shape.num_ranks, [&](int rank) { goers[rank] = 0; });
   m.sync_warp();
-  m.for_lanes(num_tokens, [&](int token) {
-    std::uint32_t* mask = tables.masks + token * tables.mask_words;
-    for (int word = 0; word < tables.mask_words; ++word) mask[word] = 0;
-    for (int choice = 0; choice < a.topk.k; ++choice) {
-      const int expert = experts[token * a.topk.k + choice];
-      if (expert < 0) continue;
-      const int rank = expert / num_local;
-      const std::uint32_t bit = 1U << rank % 32;
-      if ((mask[rank / 32] & bit) != 0 || !is_active(a.op, rank)) continue;
-      mask[rank / 32] |= bit;
-      // Each token's bit once.
-      m.scratch_add(tables.goers + rank * kChunkWords + token / 32, 1U << token % 32);
-    }
+  m.for_lanes(kChunkTokens * k, [&](int i) {
+    if (experts[i] < 0) return;
+    const int rank = a.experts.rank_of(experts[i]);
+    if (is_active(a.op, rank)) m.scratch_or(goers + rank, 1U << i / k);
   });
   m.sync_warp();
 }

@@ -1,4 +1,4 @@
-// The GPU's own conversions.
+// The GPU's own conversions, and its arithmetic on what they make.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,13 @@ __device__ inline std::uint32_t cvt_rn_satfinite_e4m3x2_f32(float high, float lo
 __device__ inline std::uint32_t cvt_rn_bf16x2_f32(float high, float low) {
   std::uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+// Two sums of two BF16 each: nearest, ties to even, subnormals kept, every NaN 0x7fff.
+__device__ inline std::uint32_t add_rn_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t pair;
+  asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
   return pair;
 }
 

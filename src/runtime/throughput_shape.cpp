@@ -89,10 +89,10 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
                   "its routing",
                   map.chunk_flags_stride, shape.num_chunks()));
   add(plan.symmetric, "chunks", map.chunks,
-      fmt::format("for each depth, rank and chunk {} bytes: {} tokens x {} experts and {} sums, 4 "
-                  "bytes each",
-                  map.chunk_stride, layout::kChunkTokens, shape.top_k,
-                  shape.num_ranks + shape.counted_experts()));
+      fmt::format("for each depth, rank and chunk {} bytes: {} tokens x {} experts, {} sets of "
+                  "tokens and {} sums, 4 bytes each",
+                  map.chunk_stride, layout::kChunkTokens, shape.top_k, shape.num_ranks,
+                  shape.counted_experts()));
   add(plan.symmetric, "arrived", map.arrived,
       fmt::format("for each depth a flag of 8 bytes a row: {} ranks x {} tokens", shape.num_ranks,
                   shape.max_tokens));

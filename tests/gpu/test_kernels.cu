@@ -61,6 +61,21 @@ __global__ void __launch_bounds__(kThreads, 1) ping_pong(const __grid_constant__
   }
 }
 
+// Of two BF16 in one word: their sum as two rows' channels, in either order and as a vector's.
+__device__ bool differs_in_sum(std::uint32_t both) {
+  const auto low = static_cast<std::uint16_t>(both);
+  const auto high = static_cast<std::uint16_t>(both >> 16);
+  const float first = codec::accumulate(0.0F, 1.0F, codec::bf16_to_float(low));
+  const std::uint32_t sum =
+      codec::sum_to_bf16(codec::accumulate(first, 1.0F, codec::bf16_to_float(high)));
+  const std::uint32_t expected = sum | sum << 16;
+  const std::uint32_t pair = cuda::two_pairs_sum(both, both >> 16 | both << 16);
+  uint4 vector[1] = {{0x3f803f80u, pair, 0x80008000u, pair}};
+  cuda::take_codec_nan(vector);
+  return cuda::with_codec_nan(pair) != expected || vector[0].y != expected ||
+         vector[0].w != expected || vector[0].x != 0x3f803f80u || vector[0].z != 0x80008000u;
+}
+
 __global__ void conversion_check(std::uint64_t* differences) {
   const std::uint64_t step = std::uint64_t{gridDim.x} * blockDim.x;
   std::uint64_t found = 0;
@@ -74,6 +89,7 @@ __global__ void conversion_check(std::uint64_t* differences) {
     const std::uint32_t sums = codec::sum_to_bf16(value) | std::uint32_t{codec::sum_to_bf16(other)}
                                                                << 16;
     found += cuda::two_sums(value, other) != sums ? 1 : 0;
+    found += differs_in_sum(static_cast<std::uint32_t>(bits)) ? 1 : 0;
   }
   if (found != 0) ptx::red_add_relaxed_gpu_u64(differences, found);
 }

@@ -45,6 +45,8 @@ class CpuMachine {
   static constexpr int warp() { return 0; }
   static constexpr int num_warps() { return 1; }
   static constexpr int num_senders() { return 1; }
+  // Both ways to share the work are run: so is what GPUs do.
+  int sending_workers() const { return place_.num_workers >= 3 ? place_.num_workers / 3 : 0; }
   static constexpr int lane() { return 0; }
   static constexpr int num_lanes() { return 1; }
   static constexpr int thread() { return 0; }
@@ -62,6 +64,7 @@ class CpuMachine {
 
   std::byte* scratch() const { return memory_->scratch.data(); }
   static void scratch_add(std::uint32_t* counter, std::uint32_t amount) { *counter += amount; }
+  static void scratch_or(std::uint32_t* word, std::uint32_t bits) { *word |= bits; }
 
   static void count(std::uint32_t* counter, std::uint32_t amount) {
     std::atomic_ref<std::uint32_t>(*counter).fetch_add(amount, std::memory_order_relaxed);
@@ -164,9 +167,6 @@ class CpuMachine {
     weighted_sum(request, staging);
     return {{staging, 2 * std::int64_t{request.hidden}}, {}};
   }
-  void sum_directly(const machine::SumRequest& request, std::byte* out) {
-    weighted_sum(request, out);
-  }
   void send_row(const machine::Staged& row, int rank, std::int64_t offset) {
     write(row.data, row.bytes, rank, 0, offset);
   }
@@ -233,6 +233,7 @@ class CpuMachine {
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
   }
   void sum_rows(const machine::SumRequest& request, const machine::SumRequest&, std::byte* out) {
+    if (request.weights != nullptr) return weighted_sum(request, out);
     memory_->ones.resize(static_cast<std::size_t>(request.num_rows), 1.0F);
     machine::SumRequest weighted = request;
     weighted.weights = memory_->ones.data();

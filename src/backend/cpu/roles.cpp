@@ -18,7 +18,8 @@ WorkerPlace place_of(const ExpertMap& experts, int k, int worker, int num_worker
 
 WorkerPlace place_of(const protocol::ThroughputArgs& op, int worker, int num_workers) {
   return {worker, num_workers,
-          layout::throughput_scratch_bytes(op.map.shape, CpuMachine::num_warps())};
+          max_of(layout::layout_scratch_bytes(op.map.shape, CpuMachine::num_warps()),
+                 layout::row_scratch_bytes(op.map.shape, CpuMachine::num_warps()))};
 }
 
 }  // namespace

@@ -123,9 +123,15 @@ __device__ inline void add_eight(const uint4& x, float weight, float (&sums)[8])
   add_pair(x.z, weight, sums[4], sums[5]);
   add_pair(x.w, weight, sums[6], sums[7]);
 }
+// But for its NaN.
+__device__ inline uint4 eight_rounded(const float (&sums)[8]) {
+  return {ptx::cvt_rn_bf16x2_f32(sums[1], sums[0]), ptx::cvt_rn_bf16x2_f32(sums[3], sums[2]),
+          ptx::cvt_rn_bf16x2_f32(sums[5], sums[4]), ptx::cvt_rn_bf16x2_f32(sums[7], sums[6])};
+}
 __device__ inline uint4 eight_sums(const float (&sums)[8]) {
-  return {two_sums(sums[0], sums[1]), two_sums(sums[2], sums[3]), two_sums(sums[4], sums[5]),
-          two_sums(sums[6], sums[7])};
+  uint4 out[1] = {eight_rounded(sums)};
+  take_codec_nan(out);
+  return out[0];
 }
 
 // A block's work: eight channels a thread at a time.

@@ -106,7 +106,7 @@ CombineKernelArgs CudaEngine::with(const CombineArgs& args, int workers, int rou
 template <class Operation>
 ThroughputKernelArgs<Operation> CudaEngine::with(const Operation& operation, int workers) const {
   ThroughputKernelArgs<Operation> all{operation, machine(workers)};
-  all.machine.shared = shared_map_of(operation);
+  share_memory(operation, all.machine);
   return all;
 }
 

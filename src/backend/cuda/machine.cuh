@@ -13,7 +13,10 @@ template <class Map>
 class CudaMachineOf : public WarpRows {
  public:
   __device__ CudaMachineOf(const MachineArgs& args, const Map& map, std::byte* shared, int worker)
-      : WarpRows(args.shared, shared), args_(args), flags_(args, map), worker_(worker) {
+      : WarpRows(worker < args.sending_workers ? args.sending : args.shared, shared),
+        args_(args),
+        flags_(args, map),
+        worker_(worker) {
     for_threads(SharedMap::barriers_of(num_warps()),
                 [&](int i) { ptx::mbarrier_init(barrier(i), 1); });
     ptx::fence_mbarrier_init_release_cluster();
@@ -35,7 +38,8 @@ class CudaMachineOf : public WarpRows {
   __device__ int worker() const { return worker_; }
   __device__ int num_workers() const { return args_.num_workers; }
   __device__ int num_warps() const { return num_threads() / kWarpLanes; }
-  __device__ int num_senders() const { return args_.shared.warps.num_senders; }
+  __device__ int num_senders() const { return map_.warps.num_senders; }
+  __device__ int sending_workers() const { return args_.sending_workers; }
   __device__ static constexpr int num_lanes() { return kWarpLanes; }
   __device__ int thread() const { return static_cast<int>(threadIdx.x); }
   __device__ int num_threads() const { return static_cast<int>(blockDim.x); }
@@ -57,9 +61,12 @@ class CudaMachineOf : public WarpRows {
     failed_ = __syncthreads_or(static_cast<int>(failed_ || missed_)) != 0;
   }
 
-  __device__ std::byte* scratch() const { return shared_ + args_.shared.scratch; }
+  __device__ std::byte* scratch() const { return shared_ + map_.scratch; }
   __device__ void scratch_add(std::uint32_t* counter, std::uint32_t amount) const {
     ptx::red_add_relaxed_cta_shared_u32(counter, amount);
+  }
+  __device__ void scratch_or(std::uint32_t* word, std::uint32_t bits) const {
+    ptx::red_or_relaxed_cta_shared_u32(word, bits);
   }
   __device__ static void count(std::uint32_t* counter, std::uint32_t amount) {
     ptx::red_add_relaxed_gpu_u32(counter, amount);
@@ -248,10 +255,10 @@ class CudaMachineOf : public WarpRows {
   }
   __device__ Team team() const { return {thread(), num_threads()}; }
   __device__ std::byte* block_row(int turn) const {
-    return shared_ + args_.shared.block_rows + turn * args_.shared.row_bytes;
+    return shared_ + map_.block_rows + turn * map_.row_bytes;
   }
   __device__ std::byte* fetched_row(int turn) const {
-    return shared_ + args_.shared.fetched_rows + turn * args_.shared.fetched_bytes;
+    return shared_ + map_.fetched_rows + turn * map_.fetched_bytes;
   }
   __device__ static void store_row(std::byte* to, const std::byte* from, std::int64_t bytes) {
     ptx::bulk_copy_shared_to_global(to, from, static_cast<std::uint32_t>(bytes));

@@ -34,6 +34,9 @@ struct MachineArgs {
   // them.
   int arriving_lanes = 1;
   SharedMap shared;
+  // Of the first blocks where they only send, and the others only receive.
+  SharedMap sending;
+  int sending_workers = 0;
 };
 
 }  // namespace braid::cuda

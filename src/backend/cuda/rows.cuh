@@ -105,13 +105,40 @@ __device__ inline void copy_words(std::byte* to, const std::byte* from, std::int
   }
 }
 
-// codec::sum_to_bf16 of each: the GPU's own conversion, but for its NaN (tests/gpu hold it to the
-// codec for every float).
-__device__ inline std::uint32_t two_sums(float low, float high) {
-  const std::uint32_t pair = ptx::cvt_rn_bf16x2_f32(high, low);
+// A pair that the GPU has rounded, with the codec's NaN in its NaN's place.
+__device__ inline std::uint32_t with_codec_nan(std::uint32_t pair) {
   constexpr std::uint32_t kItsNan = 0x7fff7fffu;
   constexpr std::uint32_t kDifference = (0x7fffu ^ codec::kBf16QuietNan) * 0x10001u;
   return pair ^ (__vcmpeq2(pair, kItsNan) & kDifference);
+}
+// The same for many, of which few have one: as a signed number it is the largest.
+template <int kVectors>
+__device__ inline void take_codec_nan(uint4 (&pairs)[kVectors]) {
+  std::uint32_t most = 0x80008000u;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const std::uint32_t low = __vmaxs2(pairs[i].x, pairs[i].y);
+    const std::uint32_t high = __vmaxs2(pairs[i].z, pairs[i].w);
+    most = __vmaxs2(most, __vmaxs2(low, high));
+  }
+  if ((most & 0xffffu) != 0x7fffu && most >> 16 != 0x7fffu) return;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    pairs[i] = {with_codec_nan(pairs[i].x), with_codec_nan(pairs[i].y), with_codec_nan(pairs[i].z),
+                with_codec_nan(pairs[i].w)};
+  }
+}
+
+// codec::sum_to_bf16 of each: the GPU's own conversion, but for its NaN (tests/gpu hold it to the
+// codec for every float).
+__device__ inline std::uint32_t two_sums(float low, float high) {
+  return with_codec_nan(ptx::cvt_rn_bf16x2_f32(high, low));
+}
+
+// codec::sum_to_bf16 of what two rows add up to, for a pair of channels, but for its NaN (tests/gpu
+// hold it to the codec for every two BF16).
+__device__ inline std::uint32_t two_pairs_sum(std::uint32_t a, std::uint32_t b) {
+  return ptx::add_rn_bf16x2(ptx::add_rn_bf16x2(a, b), 0u);
 }
 
 __device__ inline std::uint32_t packed(std::uint32_t low, std::uint32_t high) {

@@ -32,10 +32,11 @@ SharedMap widest(const Roles& roles) {
 struct Rows {
   const protocol::ThroughputArgs& op;
   std::int64_t bytes;
+  std::int64_t (*scratch_bytes)(const layout::ThroughputShape& shape,
+                                int num_warps) = layout::row_scratch_bytes;
 
   SharedMap map_of(const WarpPlaces& warps) const {
-    return SharedMap::of(
-        {layout::throughput_scratch_bytes(op.map.shape, warps.num_warps), bytes, 0, 0}, warps);
+    return SharedMap::of({scratch_bytes(op.map.shape, warps.num_warps), bytes, 0, 0}, warps);
   }
   bool fit(const WarpPlaces& warps) const { return map_of(warps).bytes <= kSharedLimit; }
   [[noreturn]] void refuse(const WarpPlaces& least) const {
@@ -61,7 +62,8 @@ SharedMap first_fit(const Rows& rows, const Ways&... ways) {
 }  // namespace
 
 SharedMap shared_map_of(const protocol::LayoutArgs& args) {
-  const Rows chunks{args.op, layout::ChunkShape::of(args.op.map.shape, args.topk.k).bytes};
+  const Rows chunks{args.op, layout::ChunkShape::of(args.op.map.shape, args.topk.k).bytes,
+                    layout::layout_scratch_bytes};
   return first_fit(chunks, WarpPlaces{16, 16, 1, 0}, WarpPlaces{8, 8, 1, 0},
                    WarpPlaces{1, 1, 1, 0});
 }
@@ -91,12 +93,31 @@ SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
                    WarpPlaces{4, 2, 3, 3}, WarpPlaces{2, 1, 3, 2}, WarpPlaces{2, 1, 1, 1});
 }
 
-// What comes home is summed by warps that have the pieces of one row at a time: to sum takes most
-// of the time, and few warps keep the link busy.
+// What comes home is summed by warps that have the pieces of one row at a time. In the expanded
+// form those that send sum too, from the pieces in their first place.
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
-  return first_fit(rows, WarpPlaces{16, 3, 2, 1}, WarpPlaces{13, 2, 2, 1}, WarpPlaces{9, 2, 2, 1},
+  if (args.expanded) {
+    return first_fit(rows, WarpPlaces{14, 6, 2, 1}, WarpPlaces{11, 4, 2, 1}, WarpPlaces{8, 3, 2, 1},
+                     WarpPlaces{6, 2, 2, 1}, WarpPlaces{3, 1, 2, 1}, WarpPlaces{2, 1, 1, 1});
+  }
+  return first_fit(rows, WarpPlaces{16, 4, 2, 1}, WarpPlaces{12, 3, 2, 1}, WarpPlaces{9, 2, 2, 1},
                    WarpPlaces{6, 1, 2, 1}, WarpPlaces{4, 1, 2, 1}, WarpPlaces{2, 1, 1, 1});
+}
+
+// Where there are enough blocks to fill the link, some of them only send: behind stores that wait
+// for the link, a block's loads and other stores wait too.
+void share_memory(const protocol::RowsCombineArgs& args, MachineArgs& machine) {
+  machine.shared = shared_map_of(args);
+  constexpr int kFewest = 16;
+  constexpr int kMostSending = 14;
+  if (args.expanded || machine.num_workers < kFewest) return;
+  const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
+  const WarpPlaces sending{15, 5, 3, 0}, summing{15, 0, 0, 1};
+  if (!rows.fit(sending) || !rows.fit(summing)) return;
+  machine.sending = rows.map_of(sending);
+  machine.shared = rows.map_of(summing);
+  machine.sending_workers = min_of(kMostSending, machine.num_workers * 5 / 12);
 }
 
 SharedMap shared_map_of(const protocol::DispatchArgs& args) {

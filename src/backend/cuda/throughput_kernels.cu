@@ -48,8 +48,8 @@ void launch_role(void (*kernel)(ThroughputKernelArgs<Operation>),
                  const ThroughputKernelArgs<Operation>& args, cudaStream_t stream) {
   const MachineArgs& machine = args.machine;
   launch(kernel,
-         LaunchShape{machine.num_workers, machine.shared.num_threads(), machine.shared.bytes,
-                     Residency::kAny, stream,
+         LaunchShape{machine.num_workers, machine.shared.num_threads(),
+                     max_of(machine.shared.bytes, machine.sending.bytes), Residency::kAny, stream,
                      machine.starts_early ? Start::kEarly : Start::kAfterTheLast},
          args);
 }

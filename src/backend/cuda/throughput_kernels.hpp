@@ -22,6 +22,13 @@ SharedMap shared_map_of(const protocol::LayoutArgs& args);
 SharedMap shared_map_of(const protocol::RowsDispatchArgs& args);
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args);
 
+// How a launch of machine.num_workers blocks shares their memory: what MachineArgs says of it.
+template <class Operation>
+void share_memory(const Operation& operation, MachineArgs& machine) {
+  machine.shared = shared_map_of(operation);
+}
+void share_memory(const protocol::RowsCombineArgs& operation, MachineArgs& machine);
+
 // As load_kernels (kernels.hpp).
 void load_throughput_kernels();
 

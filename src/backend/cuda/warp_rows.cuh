@@ -2,12 +2,17 @@
 // empty in turn, and sums of rows that come piece by piece.
 #pragma once
 
-#include "backend/cuda/combine_rows.cuh"
+#include "backend/cuda/piece_sums.cuh"
 #include "backend/cuda/shared_map.hpp"
 #include "layout/scratch.hpp"
 #include "ptx/bulk_copy.cuh"
 
 namespace braid::cuda {
+
+// Of a warp's place: pieces of a sum's rows are summed in one of them while the next ones come to
+// the other. More of them are smaller ones, which cost more than they hide.
+inline constexpr int kSumParts = 2;
+static_assert(kSumParts <= kMostPlaces, "a part has a place's barrier");
 
 // One thread's view, of a machine (machine/machine.hpp says what its calls are for).
 class WarpRows {
@@ -41,17 +46,24 @@ class WarpRows {
     }
     begun_ = next_place(begun_);
   }
+  // A sum's pieces come to the warp's first place, and it is made in one of the others.
   __device__ machine::Row take_sum(const machine::SumRequest& request) {
-    await_free_place();
-    std::byte* place = place_row(begun_);
-    begun_ = next_place(begun_);
-    sum_directly(request, place);
+    if (places() > 2) {
+      ptx::bulk_wait_group_read<1>();
+    } else {
+      ptx::bulk_wait_group_read<0>();
+    }
+    __syncwarp();
+    std::byte* place = place_row(places() == 1 ? 0 : begun_ + 1);
+    begun_ = begun_ + 2 < places() ? begun_ + 1 : 0;
+    if (places() == 1) {
+      sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(place));
+    } else {
+      sum_rows(request, {}, place);
+    }
     ptx::fence_proxy_async_shared_cta();
     __syncwarp();
     return {{place, 2 * std::int64_t{request.hidden}}, {}};
-  }
-  __device__ void sum_directly(const machine::SumRequest& request, std::byte* out) const {
-    sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
   }
   __device__ machine::Row take_row(const machine::Row& row) {
     await_place(taken_);
@@ -123,9 +135,9 @@ class WarpRows {
     const int next_pieces = next_room == 0 ? 0 : (vectors + next_room - 1) / next_room;
     for (int piece = 0; piece < pieces; ++piece) {
       // As many ahead as there are parts.
-      for (; pieces_ahead_ < kMostPlaces; ++pieces_ahead_) {
+      for (; pieces_ahead_ < kSumParts; ++pieces_ahead_) {
         const int later = piece + pieces_ahead_;
-        const int part = (part_ + pieces_ahead_) % kMostPlaces;
+        const int part = (part_ + pieces_ahead_) % kSumParts;
         if (later < pieces) {
           load_piece(request, {later * room, room, part});
         } else if (later - pieces < next_pieces) {
@@ -137,7 +149,7 @@ class WarpRows {
       await_place(part_);
       sum_piece(request, {piece * room, room, part_}, out);
       __syncwarp();
-      part_ = (part_ + 1) % kMostPlaces;
+      part_ = (part_ + 1) % kSumParts;
       --pieces_ahead_;
     }
   }
@@ -189,6 +201,7 @@ class WarpRows {
   }
 
   std::byte* shared_;
+  const SharedMap& map_;
 
  private:
   __device__ static bool is_bulk(const machine::Staged& part) {
@@ -199,7 +212,7 @@ class WarpRows {
   // Vectors of each of a sum's rows that a part of the warp's row has room for; 0: too few.
   __device__ int room_of(const machine::SumRequest& request) const {
     if (request.num_rows == 0) return 0;
-    return static_cast<int>(map_.row_bytes / (16 * kMostPlaces)) / request.num_rows;
+    return static_cast<int>(map_.row_bytes / (16 * kSumParts)) / request.num_rows;
   }
   // Vectors of every row: from `first` on, as many as there is room for in that part of the warp's
   // row.
@@ -208,7 +221,7 @@ class WarpRows {
     __device__ int count(int hidden) const { return min_of(room, hidden / 8 - first); }
   };
   __device__ uint4* piece_rows(const Piece& piece) const {
-    return reinterpret_cast<uint4*>(warp_row()) + map_.row_bytes / (16 * kMostPlaces) * piece.part;
+    return reinterpret_cast<uint4*>(warp_row()) + map_.row_bytes / (16 * kSumParts) * piece.part;
   }
   // A row a lane.
   __device__ void load_piece(const machine::SumRequest& request, const Piece& piece) const {
@@ -226,34 +239,13 @@ class WarpRows {
                                       barrier);
     }
   }
-  // Several vectors of a lane's at a time: a lone warp waits for each instruction.
   __device__ void sum_piece(const machine::SumRequest& request, const Piece& piece,
                             std::byte* out) const {
-    constexpr int kVectors = 4;
-    const int count = piece.count(request.hidden);
-    const uint4* rows = piece_rows(piece);
-    auto* to = reinterpret_cast<uint4*>(out) + piece.first;
-#pragma unroll 1
-    for (int base = lane(); base < count; base += kVectors * kWarpLanes) {
-      float sums[kVectors][8] = {};
-#pragma unroll 1
-      for (int row = 0; row < request.num_rows; ++row) {
-        uint4 x[kVectors];
-#pragma unroll
-        for (int i = 0; i < kVectors; ++i) {
-          x[i] = rows[row * piece.room + min_of(base + i * kWarpLanes, count - 1)];
-        }
-#pragma unroll
-        for (int i = 0; i < kVectors; ++i) add_eight(x[i], 1.0F, sums[i]);
-      }
-#pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        if (base + i * kWarpLanes < count) to[base + i * kWarpLanes] = eight_sums(sums[i]);
-      }
-    }
+    sum_pieces({piece_rows(piece), piece.room, piece.count(request.hidden), request.weights,
+                request.num_rows},
+               reinterpret_cast<uint4*>(out) + piece.first);
   }
 
-  const SharedMap& map_;
   int begun_ = 0, taken_ = 0;         // the places of the warp's next rows to be begun, and taken
   std::uint32_t place_parities_ = 0;  // of the phases that are waited for next, a bit each
   int part_ = 0;                      // of the warp's row: where the next piece of a sum is
