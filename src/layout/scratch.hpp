@@ -30,6 +30,8 @@ inline constexpr int kMostAhead = 2;
 // Of which it remembers what it has looked up: two batches on their way, and one that is begun.
 inline constexpr int kMostRows = 3 * kRowBatch + kMostAhead;
 inline constexpr int kMostBatches = 4;  // that these rows are of
+// Sums of a row's experts that a warp knows: one that it makes, and those ahead.
+inline constexpr int kExpertSums = kMostAhead + 1;
 
 struct DispatchSendScratch {
   std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
@@ -151,9 +153,11 @@ struct ThroughputRowScratch {
   std::int64_t sums = 0;
   // The numbers of the newest batches that were claimed, [kMostBatches] u32.
   std::int64_t batches = 0;
-  // The expanded form: pointers to a row's experts' rows, [k], and their weights, [k] f32.
+  // The expanded form, for sums in turn: pointers to a row's experts' rows, [kExpertSums][k], their
+  // weights, f32, and how many there are, [kExpertSums] u32.
   std::int64_t expert_rows = 0;
   std::int64_t expert_weights = 0;
+  std::int64_t expert_counts = 0;
   std::int64_t bytes = 0;
 
   BRAID_HD static constexpr ThroughputRowScratch of(const ThroughputShape& shape) {
@@ -169,9 +173,10 @@ struct ThroughputRowScratch {
     scratch.sums = detail::after(0, kRowBatch * destination);
     scratch.batches = max_of(max_of(looked_up, rows), detail::after(scratch.sums, 2 * 8 * most));
     scratch.expert_rows = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
-    const std::int64_t choices = shape.expanded ? shape.top_k : 0;
-    scratch.expert_weights = detail::after(scratch.expert_rows, 8 * choices);
-    scratch.bytes = detail::after(scratch.expert_weights, 4 * choices);
+    const std::int64_t sums = shape.expanded ? kExpertSums : 0;
+    scratch.expert_weights = detail::after(scratch.expert_rows, 8 * sums * shape.top_k);
+    scratch.expert_counts = detail::after(scratch.expert_weights, 4 * sums * shape.top_k);
+    scratch.bytes = detail::after(scratch.expert_counts, 4 * sums);
     return scratch;
   }
 };

@@ -114,6 +114,7 @@ struct RowTables {
   std::uint32_t* batches;
   const std::byte** expert_rows;
   float* expert_weights;
+  std::uint32_t* expert_counts;
   int most_ranks;
 
   template <Machine M>
@@ -127,6 +128,7 @@ struct RowTables {
             reinterpret_cast<std::uint32_t*>(own + at.batches),
             reinterpret_cast<const std::byte**>(own + at.expert_rows),
             reinterpret_cast<float*>(own + at.expert_weights),
+            reinterpret_cast<std::uint32_t*>(own + at.expert_counts),
             shape.most_ranks()};
   }
   BRAID_HD static int place_of(std::int64_t number) {
@@ -182,19 +184,17 @@ BRAID_HD inline std::int32_t* experts_of(const ThroughputArgs& op, std::int64_t 
   return in_local<std::int32_t>(op, op.local_map.experts_of(op.handle_slot, row));
 }
 
-// Of the expanded form: calls f(place, local expert) for each of a received row's places.
-template <class F>
-BRAID_HD void for_places(const ThroughputArgs& op, std::int64_t row, int k, F&& f) {
-  const std::int32_t* experts = experts_of(op, row);
-  const auto* places =
-      in_local<const std::uint32_t>(op, op.local_map.places_of(op.handle_slot, row));
-  for (int choice = 0; choice < k; ++choice) {
-    bool is_first = experts[choice] >= 0;
-    for (int other = 0; other < choice; ++other) {
-      is_first = is_first && experts[other] != experts[choice];
-    }
-    if (is_first) f(std::int64_t{places[choice]}, experts[choice]);
+// Of the expanded form: a received row's places, by choice.
+BRAID_HD inline const std::uint32_t* places_of(const ThroughputArgs& op, std::int64_t row) {
+  return in_local<const std::uint32_t>(op, op.local_map.places_of(op.handle_slot, row));
+}
+// Whether a choice's expert is here, and no earlier choice's.
+BRAID_HD inline bool is_first_naming(const std::int32_t* experts, int choice) {
+  bool is_first = experts[choice] >= 0;
+  for (int other = 0; other < choice; ++other) {
+    is_first = is_first && experts[other] != experts[choice];
   }
+  return is_first;
 }
 
 // The rows that come from other ranks, as items: a row of each source in turn, since all of them

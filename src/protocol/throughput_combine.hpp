@@ -10,29 +10,48 @@ namespace braid::protocol {
 
 namespace detail {
 
-// The expanded form: a received row's experts' rows and their weights, in the order of its choices.
-// A warp's work.
+// The expanded form: sums of received rows' experts, some of them known at a time, by number. A
+// warp's work.
 template <Machine M>
-BRAID_HD machine::SumRequest experts_sum(M& m, const RowsCombineArgs& a, const RowTables& tables,
-                                         std::int64_t row) {
-  const int hidden = a.op.map.shape.hidden;
-  const std::int32_t* experts = experts_of(a.op, row);
-  const auto* places =
-      in_local<const std::uint32_t>(a.op, a.op.local_map.places_of(a.op.handle_slot, row));
-  int count = 0;
-  m.sync_warp();
-  for (int choice = 0; choice < a.k; ++choice) {
-    if (experts[choice] < 0) continue;
-    if (m.lane() == 0) {
-      tables.expert_rows[count] =
-          reinterpret_cast<const std::byte*>(a.x + std::int64_t{places[choice]} * hidden);
-      tables.expert_weights[count] = a.weights[row * a.k + choice];
-    }
-    ++count;
+struct ExpertSums {
+  M& m;
+  const RowsCombineArgs& a;
+  const RowTables& tables;
+
+  // Looks up a row's experts' rows and their weights, in the order of its choices.
+  BRAID_HD void look_up(std::int64_t number, std::int64_t row) const {
+    const int hidden = a.op.map.shape.hidden;
+    const int place = place_of(number);
+    const std::int32_t* experts = experts_of(a.op, row);
+    const std::uint32_t* places = places_of(a.op, row);
+    m.sync_warp();
+    m.for_lanes(a.k, [&](int choice) {
+      int at = place * a.k;
+      for (int other = 0; other < choice; ++other) at += experts[other] >= 0 ? 1 : 0;
+      const bool is_here = experts[choice] >= 0;
+      if (is_here) {
+        tables.expert_rows[at] =
+            reinterpret_cast<const std::byte*>(a.x + std::int64_t{places[choice]} * hidden);
+        tables.expert_weights[at] = a.weights[row * a.k + choice];
+      }
+      if (choice + 1 < a.k) return;
+      tables.expert_counts[place] =
+          static_cast<std::uint32_t>(at + (is_here ? 1 : 0) - place * a.k);
+    });
+    m.sync_warp();
   }
-  m.sync_warp();
-  return {tables.expert_rows, tables.expert_weights, count, hidden, CombineFormat::kBf16};
-}
+  BRAID_HD machine::SumRequest sum_of(std::int64_t number) const {
+    const int place = place_of(number);
+    return {tables.expert_rows + place * a.k, tables.expert_weights + place * a.k,
+            static_cast<int>(tables.expert_counts[place]), a.op.map.shape.hidden,
+            CombineFormat::kBf16};
+  }
+
+ private:
+  BRAID_HD static int place_of(std::int64_t number) {
+    return static_cast<int>(static_cast<std::uint32_t>(number) % layout::kExpertSums);
+  }
+};
 
 // A warp's rows on their way home, for send_in_turn: those of every rank but this one.
 template <Machine M>
@@ -44,6 +63,8 @@ struct RowsHome {
   RowItems items;
   RowTables tables;
   Claims claims;
+  ExpertSums<M> sums;
+  std::int64_t newest = -1;  // that was begun
 
   BRAID_HD std::int64_t& row_of(std::int64_t i) const {
     return tables.rows[RowTables::place_of(i)];
@@ -66,13 +87,17 @@ struct RowsHome {
   }
   BRAID_HD bool exists(std::int64_t i) const { return row_of(i) >= 0; }
   BRAID_HD void begin(std::int64_t i) {
-    if (!a.expanded) m.begin_row(source(i));
+    newest = i;
+    if (a.expanded) {
+      sums.look_up(i, row_of(i));
+    } else {
+      m.begin_row(source(i));
+    }
   }
   BRAID_HD void send(std::int64_t i) {
     const RowOrigin home = home_of(i);
     const int rank = static_cast<int>(home.rank);
-    const machine::Row row =
-        a.expanded ? m.take_sum(experts_sum(m, a, tables, row_of(i))) : m.take_row(source(i));
+    const machine::Row row = a.expanded ? take_sum(i) : m.take_row(source(i));
     if (m.lane() == 0) {
       m.send_row(row.data, rank, a.op.map.home_row(depth, home.slot));
       m.count_message(rank);
@@ -90,6 +115,13 @@ struct RowsHome {
     });
     m.sync_warp();
   }
+
+ private:
+  BRAID_HD machine::Row take_sum(std::int64_t i) {
+    machine::SumRequest next;
+    if (i + 1 <= newest && exists(i + 1)) next = sums.sum_of(i + 1);
+    return m.take_sum(sums.sum_of(i), next);
+  }
 };
 
 // A warp's tokens, summed. It takes a few neighbors at a time, in the order in which rows come, and
@@ -104,6 +136,7 @@ struct TokensHome {
   WarpShare share;
   std::int64_t together;
   RowTables tables;
+  ExpertSums<M> sums;
 
   // A warp's work.
   BRAID_HD void run() {
@@ -141,13 +174,24 @@ struct TokensHome {
   // arrive() shows them to the sums.
   BRAID_HD void sum_own_experts(std::int64_t first, int count) {
     const int most = tables.most_ranks;
-    for (int i = 0; i < count; ++i) {
-      for (int at = 0; at < most && from(i)[at].rank >= 0; ++at) {
-        if (from(i)[at].rank != m.rank()) continue;
-        m.sum_rows(experts_sum(m, a, tables, from(i)[at].row), {},
-                   m.local() + a.op.map.home_row(depth, token_of(first + i) * most + at));
+    int now = own_from(0, count * most);
+    if (now < count * most) sums.look_up(0, tables.destinations[now].row);
+    for (int number = 0; now < count * most; ++number) {
+      const int later = own_from(now + 1, count * most);
+      machine::SumRequest next;
+      if (later < count * most) {
+        sums.look_up(number + 1, tables.destinations[later].row);
+        next = sums.sum_of(number + 1);
       }
+      const std::int64_t slot = token_of(first + now / most) * most + now % most;
+      m.sum_rows(sums.sum_of(number), next, m.local() + a.op.map.home_row(depth, slot));
+      now = later;
     }
+  }
+  // The first destination of the batch, from `at` on, that is this rank; else `end`.
+  BRAID_HD int own_from(int at, int end) const {
+    while (at < end && tables.destinations[at].rank != m.rank()) ++at;
+    return at;
   }
   // Tokens [begin, end) of the batch. False where a row does not come.
   BRAID_HD bool sum_arrived(std::int64_t first, int begin, int end) {
@@ -229,12 +273,13 @@ BRAID_HD void combine_rows(M& m, const RowsCombineArgs& a) {
     if (split.sends.takes_part) {
       const auto items = detail::RowItems::of(m, a.op);
       const auto claims = detail::Claims::of(a.op, tables, split.sends, items.count);
-      detail::RowsHome<M> home{m, a, epoch, depth, items, tables, claims};
+      detail::RowsHome<M> home{m, a, epoch, depth, items, tables, claims, {m, a, tables}};
       detail::send_in_turn(m, home);
     }
     if (split.receives.takes_part) {
       const auto together = detail::batch_of(a.num_tokens, split.receives, layout::kTokensTogether);
-      detail::TokensHome<M>{m, a, epoch, depth, split.receives, together, tables}.run();
+      detail::TokensHome<M>{m, a, epoch, depth, split.receives, together, tables, {m, a, tables}}
+          .run();
     }
   }
   m.sync_worker();

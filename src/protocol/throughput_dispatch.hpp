@@ -22,20 +22,26 @@ struct Rows {
   }
 };
 
-// Calls f(row of the outputs) for each that a received row has.
-template <class F>
-BRAID_HD void for_outputs(const RowsDispatchArgs& a, std::int64_t row, F&& f) {
-  if (!a.expanded) return f(row);
-  for_places(a.op, row, a.k, [&](std::int64_t place, std::int32_t) { f(place); });
+// A row that was taken to a row of the outputs. A lane's work.
+template <Machine M>
+BRAID_HD void copy_to_output(M& m, const RowsDispatchArgs& a, const Rows& rows,
+                             const machine::Row& row, std::int64_t to) {
+  m.copy_row(row.data, a.out_x + to * rows.data_bytes);
+  if (rows.scale_bytes > 0) m.copy_row(row.scales, a.out_scales + to * rows.scale_bytes);
 }
-
-// A row that was taken into each of its outputs. A lane's work.
+// To each that it has. A warp's work.
 template <Machine M>
 BRAID_HD void copy_to_outputs(M& m, const RowsDispatchArgs& a, const Rows& rows,
                               const machine::Row& row, std::int64_t to) {
-  for_outputs(a, to, [&](std::int64_t at) {
-    m.copy_row(row.data, a.out_x + at * rows.data_bytes);
-    if (rows.scale_bytes > 0) m.copy_row(row.scales, a.out_scales + at * rows.scale_bytes);
+  if (!a.expanded) {
+    if (m.lane() == 0) copy_to_output(m, a, rows, row, to);
+    return;
+  }
+  const std::int32_t* experts = experts_of(a.op, to);
+  const std::uint32_t* places = places_of(a.op, to);
+  m.for_lanes(a.k, [&](int choice) {
+    const std::int64_t place = places[choice];  // beside the experts: a way to memory
+    if (is_first_naming(experts, choice)) copy_to_output(m, a, rows, row, place);
   });
 }
 
@@ -75,8 +81,11 @@ struct TokensOut {
                                        : m.take_row(source(token_of(i)));
     const Destination* to = tables.destinations_of(i);
     m.for_lanes(tables.most_ranks, [&](int j) {
-      if (to[j].rank >= 0) send_row_to(row, to[j]);
+      if (to[j].rank >= 0 && (to[j].rank != m.rank() || a.in_region)) send_row_to(row, to[j]);
     });
+    for (int j = 0; j < tables.most_ranks && !a.in_region; ++j) {
+      if (to[j].rank == m.rank()) copy_to_outputs(m, a, rows, row, to[j].row);
+    }
     if (a.weights == nullptr) return;
     // The receiver knows which of them are of experts that it has.
     for (int j = 0; j < tables.most_ranks && to[j].rank >= 0; ++j) {
@@ -99,7 +108,6 @@ struct TokensOut {
  private:
   // A lane's.
   BRAID_HD void send_row_to(const machine::Row& row, const Destination& to) {
-    if (to.rank == m.rank() && !a.in_region) return copy_to_outputs(m, a, rows, row, to.row);
     m.count_message(to.rank);
     const layout::ThroughputMap& map = a.op.map;
     m.send_row(row.data, to.rank, map.row(rows.depth, to.row, rows.data_bytes));
@@ -129,8 +137,11 @@ BRAID_HD inline bool has_choices(const RowsDispatchArgs& a) {
 
 // The expanded form: whose a received row's places are. A lane's work.
 BRAID_HD inline void write_experts(const RowsDispatchArgs& a, std::int64_t row) {
-  for_places(a.op, row, a.k,
-             [&](std::int64_t place, std::int32_t local) { a.out_experts[place] = local; });
+  const std::int32_t* experts = experts_of(a.op, row);
+  const std::uint32_t* places = places_of(a.op, row);
+  for (int choice = 0; choice < a.k; ++choice) {
+    if (experts[choice] >= 0) a.out_experts[places[choice]] = experts[choice];
+  }
 }
 
 // Of the rows of this rank's own tokens, which are where they go already. A warp's work.
@@ -230,7 +241,7 @@ struct RowsIn {
     while (row_at(taken) < 0) ++taken;
     const std::int64_t row = row_at(taken);
     const machine::Row staged = m.take_row(source(taken));
-    if (m.lane() == 0) copy_to_outputs(m, a, rows, staged, row);
+    copy_to_outputs(m, a, rows, staged, row);
     m.leave_row();
     ++taken;
     --on_their_way;

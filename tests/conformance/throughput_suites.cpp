@@ -79,7 +79,7 @@ void run_throughput_sizes(Group& group) {
     HighThroughputOptions options = throughput_options(group.topology());
     options.depth = depth;
     ThroughputRun run(group, options);
-    for (const int tokens : {1, 63, 64, 65, 128, 129}) {
+    for (const int tokens : {1, 31, 32, 33, 64, 65, 129}) {
       ThroughputCase c;
       c.workers = 1 + tokens % 3;
       require_same(run.run_full(c, tokens, 3), std::to_string(tokens) + " tokens");

@@ -47,7 +47,8 @@ class WarpRows {
     begun_ = next_place(begun_);
   }
   // A sum's pieces come to the warp's first place, and it is made in one of the others.
-  __device__ machine::Row take_sum(const machine::SumRequest& request) {
+  __device__ machine::Row take_sum(const machine::SumRequest& request,
+                                   const machine::SumRequest& next) {
     if (places() > 2) {
       ptx::bulk_wait_group_read<1>();
     } else {
@@ -59,7 +60,7 @@ class WarpRows {
     if (places() == 1) {
       sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(place));
     } else {
-      sum_rows(request, {}, place);
+      sum_rows(request, next, place);
     }
     ptx::fence_proxy_async_shared_cta();
     __syncwarp();
