@@ -197,10 +197,9 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.begin_row(whole);
   { m.take_row(whole) } -> std::same_as<Row>;
   { m.take_encoded_row(DispatchFormat::kFp8, 1) } -> std::same_as<Row>;
-  // Begun and taken at once: a sum of BF16 rows; the next one as in sum_rows.
-  { m.take_sum(sum, sum) } -> std::same_as<Row>;
-  m.send_row(staged, rank, n);  // a part of it, to the rank's block at offset n
-  m.copy_row(staged, bytes);    // to local memory
+  { m.take_sum(sum) } -> std::same_as<Row>;  // begun and taken at once: of BF16 rows
+  m.send_row(staged, rank, n);               // a part of it, to the rank's block at offset n
+  m.copy_row(staged, bytes);                 // to local memory
   m.leave_row();
   m.skip_row();                // counts as a row that was left, and is none
   m.template drain_rows<4>();  // all rows that were left, but the newest four, are where they go

@@ -64,7 +64,6 @@ struct RowsHome {
   RowTables tables;
   Claims claims;
   ExpertSums<M> sums;
-  std::int64_t newest = -1;  // that was begun
 
   BRAID_HD std::int64_t& row_of(std::int64_t i) const {
     return tables.rows[RowTables::place_of(i)];
@@ -87,7 +86,6 @@ struct RowsHome {
   }
   BRAID_HD bool exists(std::int64_t i) const { return row_of(i) >= 0; }
   BRAID_HD void begin(std::int64_t i) {
-    newest = i;
     if (a.expanded) {
       sums.look_up(i, row_of(i));
     } else {
@@ -97,7 +95,7 @@ struct RowsHome {
   BRAID_HD void send(std::int64_t i) {
     const RowOrigin home = home_of(i);
     const int rank = static_cast<int>(home.rank);
-    const machine::Row row = a.expanded ? take_sum(i) : m.take_row(source(i));
+    const machine::Row row = a.expanded ? m.take_sum(sums.sum_of(i)) : m.take_row(source(i));
     if (m.lane() == 0) {
       m.send_row(row.data, rank, a.op.map.home_row(depth, home.slot));
       m.count_message(rank);
@@ -114,13 +112,6 @@ struct RowsHome {
               layout::make_word(epoch, 0));
     });
     m.sync_warp();
-  }
-
- private:
-  BRAID_HD machine::Row take_sum(std::int64_t i) {
-    machine::SumRequest next;
-    if (i + 1 <= newest && exists(i + 1)) next = sums.sum_of(i + 1);
-    return m.take_sum(sums.sum_of(i), next);
   }
 };
 

@@ -166,7 +166,7 @@ class CpuMachine {
     const auto shape = layout::MessageShape::of(format, hidden);
     return {{staged.data, shape.data_bytes}, {staged.data + shape.scales_at, shape.scale_bytes}};
   }
-  machine::Row take_sum(const machine::SumRequest& request, const machine::SumRequest&) {
+  machine::Row take_sum(const machine::SumRequest& request) {
     std::byte* staging = staging_of(2 * static_cast<std::size_t>(request.hidden));
     weighted_sum(request, staging);
     return {{staging, 2 * std::int64_t{request.hidden}}, {}};

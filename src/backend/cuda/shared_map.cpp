@@ -89,17 +89,18 @@ SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
     return first_fit(rows, WarpPlaces{10, 6, 4, 0}, WarpPlaces{6, 4, 4, 0}, WarpPlaces{7, 5, 3, 0},
                      WarpPlaces{6, 4, 3, 0}, WarpPlaces{4, 2, 3, 0}, WarpPlaces{2, 1, 1, 0});
   }
-  return first_fit(rows, WarpPlaces{12, 6, 2, 2}, WarpPlaces{8, 4, 2, 2}, WarpPlaces{6, 3, 2, 2},
-                   WarpPlaces{4, 2, 3, 3}, WarpPlaces{2, 1, 3, 2}, WarpPlaces{2, 1, 1, 1});
+  return first_fit(rows, WarpPlaces{12, 6, 2, 2}, WarpPlaces{8, 4, 2, 2}, WarpPlaces{7, 3, 2, 2},
+                   WarpPlaces{6, 3, 2, 2}, WarpPlaces{4, 2, 3, 3}, WarpPlaces{2, 1, 3, 2},
+                   WarpPlaces{2, 1, 1, 1});
 }
 
 // What comes home is summed by warps that have the pieces of one row at a time. In the expanded
-// form those that send sum too, from the pieces in their first place.
+// form those that send sum too, into their place.
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
   if (args.expanded) {
-    return first_fit(rows, WarpPlaces{14, 6, 2, 1}, WarpPlaces{11, 4, 2, 1}, WarpPlaces{8, 3, 2, 1},
-                     WarpPlaces{6, 2, 2, 1}, WarpPlaces{3, 1, 2, 1}, WarpPlaces{2, 1, 1, 1});
+    return first_fit(rows, WarpPlaces{15, 8, 1, 1}, WarpPlaces{11, 6, 1, 1}, WarpPlaces{7, 4, 1, 1},
+                     WarpPlaces{4, 2, 1, 1}, WarpPlaces{2, 1, 1, 1});
   }
   return first_fit(rows, WarpPlaces{16, 4, 2, 1}, WarpPlaces{12, 3, 2, 1}, WarpPlaces{9, 2, 2, 1},
                    WarpPlaces{6, 1, 2, 1}, WarpPlaces{4, 1, 2, 1}, WarpPlaces{2, 1, 1, 1});

@@ -46,22 +46,12 @@ class WarpRows {
     }
     begun_ = next_place(begun_);
   }
-  // A sum's pieces come to the warp's first place, and it is made in one of the others.
-  __device__ machine::Row take_sum(const machine::SumRequest& request,
-                                   const machine::SumRequest& next) {
-    if (places() > 2) {
-      ptx::bulk_wait_group_read<1>();
-    } else {
-      ptx::bulk_wait_group_read<0>();
-    }
-    __syncwarp();
-    std::byte* place = place_row(places() == 1 ? 0 : begun_ + 1);
-    begun_ = begun_ + 2 < places() ? begun_ + 1 : 0;
-    if (places() == 1) {
-      sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(place));
-    } else {
-      sum_rows(request, next, place);
-    }
+  // Its rows come by ordinary loads: all places are for sums on their way.
+  __device__ machine::Row take_sum(const machine::SumRequest& request) {
+    await_free_place();
+    std::byte* place = place_row(begun_);
+    begun_ = next_place(begun_);
+    sum_from_memory(request, reinterpret_cast<uint4*>(place));
     ptx::fence_proxy_async_shared_cta();
     __syncwarp();
     return {{place, 2 * std::int64_t{request.hidden}}, {}};
