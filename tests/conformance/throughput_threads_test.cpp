@@ -25,6 +25,10 @@ TEST_P(Throughput, TheExpandedFormIsBitEqualToTheOracle) { run(run_throughput_ex
 
 TEST_P(Throughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
 
+TEST_P(Throughput, GradientsOfRowsByExpertAreThoseOfOneDevice) {
+  run(run_throughput_expanded_gradients);
+}
+
 TEST_P(Throughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }
 
 TEST_P(Throughput, ChunksMayBeFullOrNot) { run(run_throughput_sizes); }
