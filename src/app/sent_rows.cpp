@@ -108,6 +108,7 @@ std::string rows_by_expert(const std::vector<std::int32_t>& experts, const std::
                            const std::string& scales) {
   std::string all(reinterpret_cast<const char*>(experts.data()),
                   experts.size() * sizeof(experts[0]));
+  all.reserve(all.size() + rows.size() + scales.size());
   for (const std::string* part : {&rows, &scales}) {
     const std::size_t bytes = experts.empty() ? 0 : part->size() / experts.size();
     for (std::size_t row = 0; row < experts.size(); ++row) {
