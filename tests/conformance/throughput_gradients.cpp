@@ -11,8 +11,6 @@
 namespace braid::conformance {
 namespace {
 
-constexpr std::uint16_t kNan = 0x7FC0;
-
 double value_of(std::uint16_t bf16) { return codec::bf16_to_float(bf16); }
 
 std::vector<std::uint16_t> as_rows(const std::vector<std::byte>& bytes) {
