@@ -55,6 +55,7 @@ BenchCase load_bench(const BenchOptions& options) {
   check(options.communication, bench.shape);
   if (cuda) bench.sets = options.sets == 0 ? default_sets(options, bench.shape) : options.sets;
   const Topology topology = options.communication.topology();
+  check_alignment(options.communication, bench.shape, options.tokens);
   if (!cuda) {
     check_buffer(options.communication, bench.shape, options.tokens);
   } else if (options.communication.mode == Mode::kHighThroughput) {

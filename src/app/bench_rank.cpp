@@ -1,5 +1,6 @@
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "app/bench.hpp"
 #include "app/bench_case.hpp"
@@ -58,12 +59,14 @@ class LowLatencyRank {
     return times;
   }
 
-  std::string output() const { return {output_.as<const char>(), output_.tensor().num_bytes()}; }
+  std::string output() const { return output_.bytes(); }
 
   bool output_is(const std::string& bytes) const {
     return bytes.size() == output_.tensor().num_bytes() &&
            std::memcmp(bytes.data(), output_.as<void>(), bytes.size()) == 0;
   }
+
+  static std::optional<bool> rows_as_sent() { return std::nullopt; }
 
   std::vector<std::int64_t> tokens_per_expert() const { return received_.tokens_per_expert(); }
 
@@ -127,6 +130,7 @@ RankResult iterate(Rank& rank, Group& group, int repeat, const Progress& progres
     if (i >= kWarmUps) result.times.push_back(times);
     if (i == 0) {
       result.output = rank.output();
+      result.rows_as_sent = rank.rows_as_sent();
     } else if (!rank.output_is(result.output)) {
       result.repeats_equal = false;
     }

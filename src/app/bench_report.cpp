@@ -13,11 +13,11 @@ namespace {
 
 bool is_plain_sum(const BenchOptions& options) {
   return options.communication.mode == Mode::kHighThroughput &&
-         options.communication.backend == Backend::kCuda;
+         options.communication.backend == Backend::kCuda && !options.communication.expanded();
 }
 
 // What identity experts make of a token: the sum of its weights; in a bench of high throughput on
-// GPUs, where nobody weighs, as often as it went to a rank.
+// GPUs by source, where nobody weighs, as often as it went to a rank.
 float times_of(const BenchOptions& options, const BenchCase& bench, const Routing& routing,
                int token) {
   if (is_plain_sum(options)) {

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 #include <new>
+#include <string>
 
 #include "braid/tensor.hpp"
 
@@ -25,6 +26,9 @@ class Block {
   template <class T>
   T* as() const {
     return tensor_.as<T>();
+  }
+  std::string bytes() const {
+    return tensor_.empty() ? std::string() : std::string(as<const char>(), tensor_.num_bytes());
   }
 
  private:

@@ -57,7 +57,7 @@ class LayerRank {
     return times;
   }
 
-  std::string output() const { return {output_.as<const char>(), output_.tensor().num_bytes()}; }
+  std::string output() const { return output_.bytes(); }
 
   std::vector<std::int64_t> tokens_per_expert() const { return exchange_->tokens_per_expert(); }
 

@@ -1,12 +1,8 @@
-// A layer in high throughput: rows come by source, the experts take them by expert, and a rank sums
-// its experts' outputs of a row before the row goes home.
-#include <algorithm>
-#include <cstring>
-
+// A layer in high throughput. Rows by source are gathered by expert and summed before they go home;
+// rows by expert are what the experts take and combine sums.
 #include "app/layer_exchange.hpp"
 #include "app/throughput_rows.hpp"
 #include "braid/high_throughput.hpp"
-#include "codec/row.hpp"
 
 namespace braid::app {
 namespace {
@@ -15,33 +11,32 @@ class ThroughputExchange final : public LayerExchange {
  public:
   ThroughputExchange(Group& group, const CommunicationOptions& options, const LayerShape& shape,
                      int max_tokens)
-      : options_(options),
-        shape_(shape),
-        num_local_(shape.experts / options.ranks),
+      : shape_(shape),
         buffer_(group, throughput_options(options, shape, max_tokens)),
-        rows_(options, shape, 0) {}
+        rows_(make_throughput_rows(options, shape)) {
+    layout_.expert_alignment = options.alignment();
+  }
 
   void run(const LayerPass& pass, StepTimer& timer) override {
     const std::int64_t n = pass.x.dim(0);
     const ThroughputHandle handle = buffer_.layout(
-        {pass.routes.topk_idx.data(), DType::kInt64, {n, shape_.top_k}}, {}, stream_);
-    rows_ = ThroughputRows(options_, shape_, buffer_.received(handle).num_rows);
+        {pass.routes.topk_idx.data(), DType::kInt64, {n, shape_.top_k}}, layout_, stream_);
+    rows_->make_room(buffer_.received(handle));
     timer.add_to(&StepTimes::layout);
     const Tensor weights(pass.routes.topk_weights.data(), DType::kFloat32, {n, shape_.top_k});
-    DispatchRowsOptions dispatch;
-    dispatch.format = options_.dispatch;
-    buffer_.dispatch(handle, {pass.x, {}, weights}, rows_.output(), dispatch, stream_);
+    const ThroughputCall call{buffer_, handle, stream_};
+    rows_->dispatch(call, {pass.x, {}, weights});
     stream_.synchronize();
     timer.add_to(&StepTimes::dispatch);
-    run_experts(pass.experts);
+    rows_->run(pass.experts);
     timer.add_to(&StepTimes::experts);
-    buffer_.combine(handle, {rows_.sums(), {}}, {pass.output, {}}, {}, stream_);
+    rows_->combine(call, pass.output);
     stream_.synchronize();
     timer.add_to(&StepTimes::combine);
   }
 
   std::vector<std::int64_t> tokens_per_expert() const override {
-    return rows_.tokens_per_expert(num_local_);
+    return rows_->tokens_per_expert();
   }
 
   OperationTraffic traffic() const override {
@@ -49,67 +44,10 @@ class ThroughputExchange final : public LayerExchange {
   }
 
  private:
-  void run_experts(ExpertFfn& experts) {
-    gather();
-    experts.run({.format = options_.dispatch,
-                 .x = x_.data(),
-                 .scales = scales_.empty() ? nullptr : scales_.data(),
-                 .counts = counts_.data(),
-                 .row_capacity = capacity_,
-                 .hidden = shape_.hidden,
-                 .scale_layout = ScaleLayout::kRowMajor},
-                {.rows = outputs_.data()},
-                {.begin = 0,
-                 .end = num_local_,
-                 .num_workers = options_.resolved_workers(),
-                 .on_block = {}});
-    // Rows were gathered in their order: a row's place is the next one of its expert.
-    std::vector<std::int64_t> next(static_cast<std::size_t>(num_local_)), last = next;
-    std::vector<std::int64_t> row_of(next.size(), -1);
-    rows_.sum([&](std::int64_t row, int expert) {
-      const auto at = static_cast<std::size_t>(expert);
-      if (row_of[at] != row) last[at] = next[at]++;  // else its token names the expert again
-      row_of[at] = row;
-      return outputs_.data() + (expert * capacity_ + last[at]) * shape_.hidden;
-    });
-  }
-
-  // Rows by expert, as the experts take them.
-  void gather() {
-    const std::vector<std::int64_t> counts = rows_.tokens_per_expert(num_local_);
-    counts_.assign(counts.begin(), counts.end());
-    capacity_ = std::max<std::int64_t>(*std::max_element(counts.begin(), counts.end()), 1);
-    const auto data =
-        static_cast<std::size_t>(codec::dispatch_data_bytes(options_.dispatch, shape_.hidden));
-    const auto scales =
-        static_cast<std::size_t>(codec::dispatch_scale_bytes(options_.dispatch, shape_.hidden));
-    const auto places = static_cast<std::size_t>(num_local_ * capacity_);
-    x_.resize(places * data);
-    scales_.resize(places * scales);
-    outputs_.resize(places * static_cast<std::size_t>(shape_.hidden));
-    std::vector<std::int64_t> next(counts.size());
-    for (std::int64_t row = 0; row < rows_.num_rows(); ++row) {
-      const std::int32_t* named = rows_.experts(row);
-      for (int choice = 0; choice < shape_.top_k; ++choice) {
-        const std::int32_t expert = named[choice];
-        if (expert < 0 || std::find(named, named + choice, expert) != named + choice) continue;
-        const auto place =
-            static_cast<std::size_t>(expert * capacity_ + next[static_cast<std::size_t>(expert)]++);
-        std::memcpy(x_.data() + place * data, rows_.x(row), data);
-        if (scales > 0) std::memcpy(scales_.data() + place * scales, rows_.scales(row), scales);
-      }
-    }
-  }
-
-  const CommunicationOptions& options_;
   LayerShape shape_;
-  int num_local_;
+  LayoutOptions layout_;
   HighThroughputBuffer buffer_;
-  ThroughputRows rows_;
-  std::int64_t capacity_ = 1;  // places of an expert
-  std::vector<std::int32_t> counts_;
-  std::vector<std::byte> x_, scales_;
-  std::vector<std::uint16_t> outputs_;
+  std::unique_ptr<ThroughputRows> rows_;
   Stream stream_ = Stream::cpu();  // last, so that it ends before the memory that it works on
 };
 

@@ -1,7 +1,10 @@
 #include "app/options.hpp"
 
+#include <limits>
+
 #include "base/check.hpp"
 #include "codec/row.hpp"
+#include "layout/throughput.hpp"
 
 namespace braid::app {
 namespace {
@@ -52,6 +55,17 @@ Mode parse_mode(const std::string& text) {
        text);
 }
 
+const char* to_string(RowOrder rows) noexcept {
+  return rows == RowOrder::kBySource ? "source" : "expert";
+}
+
+RowOrder parse_rows(const std::string& text) {
+  for (const RowOrder rows : {RowOrder::kBySource, RowOrder::kByExpert}) {
+    if (text == to_string(rows)) return rows;
+  }
+  fail(ErrorCode::kInvalidArgument, "--rows is '{}', but must be source or expert", text);
+}
+
 HighThroughputOptions PlanOptions::high_throughput() const {
   HighThroughputOptions options;
   options.num_experts = buffer.num_experts;
@@ -59,12 +73,18 @@ HighThroughputOptions PlanOptions::high_throughput() const {
   options.hidden = buffer.hidden;
   options.top_k = buffer.top_k;
   options.depth = depth.value_or(options.depth);
+  options.expanded = rows() == RowOrder::kByExpert;
   options.widest_dispatch = buffer.widest_dispatch;
   return options;
 }
 
 void check(const CommunicationOptions& options) {
   if (options.mode == Mode::kHighThroughput) check_high_throughput(options);
+  require(options.mode == Mode::kHighThroughput || options.rows() == RowOrder::kByExpert,
+          "--rows is {}, but --mode low_latency has its rows by expert", to_string(options.rows()));
+  require(!options.alignment_given || options.expanded(),
+          "--alignment is {}, but is for --mode high_throughput --rows expert",
+          options.alignment());
   const Topology topology = options.topology();
   require(options.ranks >= 1, "--ranks is {}, but must be at least 1", options.ranks);
   require(topology.ranks_per_node >= 1 && topology.ranks_per_node <= options.ranks &&
@@ -103,6 +123,7 @@ void check(const PlanOptions& options) {
   communication.dispatch = options.buffer.widest_dispatch;
   communication.rounds = options.buffer.max_rounds;
   communication.mode = options.mode;
+  communication.rows_given = options.rows_given;
   communication.fan_out = options.fan_out;
   require(options.mode == Mode::kLowLatency || !options.buffer.combine_regions,
           "--combine-regions is given, but --mode high_throughput has none");
@@ -137,11 +158,31 @@ HighThroughputOptions throughput_options(const CommunicationOptions& options,
   buffer.hidden = shape.hidden;
   buffer.top_k = shape.top_k;
   buffer.workers = options.resolved_workers();
+  buffer.expanded = options.expanded();
   buffer.widest_dispatch = options.dispatch;
   return buffer;
 }
 
+std::int64_t expanded_capacity(const CommunicationOptions& options, const LayerShape& shape,
+                               int max_tokens) {
+  layout::ThroughputShape buffer;
+  buffer.num_ranks = options.ranks;
+  buffer.num_experts = shape.experts;
+  buffer.max_tokens = max_tokens;
+  buffer.top_k = shape.top_k;
+  return buffer.expanded_capacity(options.alignment());
+}
+
+void check_alignment(const CommunicationOptions& options, const LayerShape& shape, int max_tokens) {
+  if (!options.expanded()) return;
+  const std::int64_t rows = expanded_capacity(options, shape, max_tokens);
+  require(rows <= std::numeric_limits<std::int32_t>::max(),
+          "--alignment is {}, but a rank would have room for {} rows, more than 31 bits count",
+          options.alignment(), rows);
+}
+
 void check_buffer(const CommunicationOptions& options, const LayerShape& shape, int max_tokens) {
+  check_alignment(options, shape, max_tokens);
   if (options.mode == Mode::kHighThroughput) {
     HighThroughputBuffer::plan(options.topology(), throughput_options(options, shape, max_tokens));
   } else {

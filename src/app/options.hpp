@@ -17,6 +17,17 @@ enum class Mode : std::uint8_t { kLowLatency, kHighThroughput };
 const char* to_string(Mode mode) noexcept;  // "low_latency", "high_throughput"
 Mode parse_mode(const std::string& text);   // throws kInvalidArgument listing what there is
 
+// How the rows that a rank receives stand: as they came, or each once for each of its experts.
+enum class RowOrder : std::uint8_t { kBySource, kByExpert };
+const char* to_string(RowOrder rows) noexcept;  // "source", "expert"
+RowOrder parse_rows(const std::string& text);   // throws kInvalidArgument listing what there is
+constexpr RowOrder default_rows(Mode mode) {
+  return mode == Mode::kLowLatency ? RowOrder::kByExpert : RowOrder::kBySource;
+}
+
+// Of an expert's rows, what contiguous grouped GEMMs take.
+inline constexpr int kDefaultAlignment = 128;
+
 // How tokens travel; shared by run and bench.
 struct CommunicationOptions {
   Backend backend = Backend::kCpu;
@@ -29,6 +40,8 @@ struct CommunicationOptions {
   std::optional<int> launched;
   Mode mode = Mode::kLowLatency;
   FanOut fan_out = FanOut::kAuto;
+  std::optional<RowOrder> rows_given;  // none: the mode's default
+  std::optional<int> alignment_given;  // of an expert's rows, of high throughput by expert
   std::optional<Reduce> reduce_given;  // none: the mode's default
   DispatchFormat dispatch = DispatchFormat::kFp8;
   ScaleLayout scales = ScaleLayout::kRowMajor;
@@ -45,6 +58,11 @@ struct CommunicationOptions {
   int resolved_workers() const { return resolved(workers); }
   int send_budget() const { return resolved(send_workers.value_or(workers)); }
   int receive_budget() const { return resolved(receive_workers.value_or(workers)); }
+  RowOrder rows() const { return rows_given.value_or(default_rows(mode)); }
+  // Of the rows that high throughput has by expert: HighThroughputBuffer's expanded form.
+  bool expanded() const { return mode == Mode::kHighThroughput && rows() == RowOrder::kByExpert; }
+  // 1 where nothing is padded.
+  int alignment() const { return alignment_given.value_or(expanded() ? kDefaultAlignment : 1); }
   Reduce reduce() const {
     const Reduce standard = mode == Mode::kLowLatency ? Reduce::kTokenRank : Reduce::kExpertRank;
     return reduce_given.value_or(standard);
@@ -83,6 +101,8 @@ struct PlanOptions {
   Topology topology{8, 0};
   BufferOptions buffer;
   FanOut fan_out = FanOut::kAuto;
+  std::optional<RowOrder> rows_given;  // none: the mode's default
+  RowOrder rows() const { return rows_given.value_or(default_rows(mode)); }
 
   // kHighThroughput: what applies of `buffer`, with that mode's default depth.
   HighThroughputOptions high_throughput() const;
@@ -109,6 +129,13 @@ BufferOptions buffer_options(const CommunicationOptions& options, const LayerSha
 // kHighThroughput's.
 HighThroughputOptions throughput_options(const CommunicationOptions& options,
                                          const LayerShape& shape, int max_tokens);
+
+// Rows by expert that one rank may receive, padded, where nothing is known of the routing.
+std::int64_t expanded_capacity(const CommunicationOptions& options, const LayerShape& shape,
+                               int max_tokens);
+
+// Throws kInvalidArgument where they are more than a buffer counts.
+void check_alignment(const CommunicationOptions& options, const LayerShape& shape, int max_tokens);
 
 // Throws what the mode's buffer for max_tokens tokens on each rank would, without making one.
 void check_buffer(const CommunicationOptions& options, const LayerShape& shape, int max_tokens);

@@ -6,8 +6,8 @@
 namespace braid::app {
 
 // As run_gpu_bench_rank, for Mode::kHighThroughput. Dispatch and combine are on a handle that was
-// laid out before; combine takes the received rows as they are, so that a token comes home as often
-// as it went to a rank.
+// laid out before. Combine of rows by source takes them as they were received, so that a token
+// comes home as often as it went to a rank; that of rows by expert weighs them.
 RankResult run_gpu_throughput_rank(Group& group, const BenchOptions& options,
                                    const BenchCase& bench, const Progress& progress);
 

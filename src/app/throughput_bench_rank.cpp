@@ -1,10 +1,9 @@
 #include "app/throughput_bench_rank.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 
-#include "codec/bfloat16.hpp"
+#include "app/sent_rows.hpp"
 
 namespace braid::app {
 namespace {
@@ -27,13 +26,12 @@ void add_since(Traffic& sum, const Traffic& before, const Traffic& after) {
 ThroughputBenchRank::ThroughputBenchRank(Group& group, const BenchOptions& options,
                                          const BenchCase& bench)
     : group_(group),
-      options_(options.communication),
-      shape_(bench.shape),
-      num_tokens_(options.tokens),
+      options_(options),
+      bench_(bench),
       inputs_(bench_inputs(options, bench, group.rank())),
-      buffer_(group, throughput_options(options_, shape_, options.tokens)),
-      rows_(options_, shape_, 0),
-      output_(DType::kBFloat16, {num_tokens_, shape_.hidden}) {}
+      buffer_(group, throughput_options(options.communication, bench.shape, options.tokens)),
+      rows_(make_throughput_rows(options.communication, bench.shape)),
+      output_(DType::kBFloat16, {options.tokens, bench.shape.hidden}) {}
 
 StepTimes ThroughputBenchRank::iterate() {
   // A row that nobody writes is then not a number, instead of the last iteration's right one.
@@ -43,16 +41,18 @@ StepTimes ThroughputBenchRank::iterate() {
   Clock::time_point start = Clock::now();
   const ThroughputHandle handle = lay_out();
   times.layout = microseconds_since(start);
+  const ThroughputCall call{buffer_, handle, stream_};
   group_.barrier();
   const Traffic before = buffer_.dispatch_traffic();
   start = Clock::now();
-  dispatch(handle);
+  rows_->dispatch(call, dispatch_input());
+  stream_.synchronize();
   times.dispatch = microseconds_since(start);
   add_since(traffic_.dispatch, before, buffer_.dispatch_traffic());
-  run_experts();
+  rows_->run_identities();
   group_.barrier();
   start = Clock::now();
-  buffer_.combine(handle, {rows_.sums(), {}}, {output_.tensor(), {}}, {}, stream_);
+  rows_->combine(call, output_.tensor());
   stream_.synchronize();
   times.combine = microseconds_since(start);
   times.total = times.dispatch + times.combine;
@@ -61,53 +61,34 @@ StepTimes ThroughputBenchRank::iterate() {
 }
 
 ThroughputHandle ThroughputBenchRank::lay_out() {
+  LayoutOptions layout;
+  layout.expert_alignment = options_.communication.alignment();
   const ThroughputHandle handle = buffer_.layout(
-      {inputs_.routing.topk_idx.data(), DType::kInt64, {num_tokens_, shape_.top_k}}, {}, stream_);
-  const std::int64_t rows = buffer_.received(handle).num_rows;
+      {inputs_.routing.topk_idx.data(), DType::kInt64, {options_.tokens, bench_.shape.top_k}},
+      layout, stream_);
+  const ReceivedCounts counts = buffer_.received(handle);
   stream_.synchronize();
-  if (rows != rows_.num_rows()) rows_ = ThroughputRows(options_, shape_, rows);
+  rows_->make_room(counts);
   return handle;
 }
 
-void ThroughputBenchRank::dispatch(const ThroughputHandle& handle) {
+DispatchRows ThroughputBenchRank::dispatch_input() {
   DispatchRows input;
-  input.x = {inputs_.tokens.data(), DType::kBFloat16, {num_tokens_, shape_.hidden}};
+  input.x = {inputs_.tokens.data(), DType::kBFloat16, {options_.tokens, bench_.shape.hidden}};
   input.topk_weights = {
-      inputs_.routing.topk_weights.data(), DType::kFloat32, {num_tokens_, shape_.top_k}};
-  DispatchRowsOptions options;
-  options.format = options_.dispatch;
-  buffer_.dispatch(handle, input, rows_.output(), options, stream_);
-  stream_.synchronize();
+      inputs_.routing.topk_weights.data(), DType::kFloat32, {options_.tokens, bench_.shape.top_k}};
+  return input;
 }
 
-void ThroughputBenchRank::run_experts() {
-  if (options_.dispatch == DispatchFormat::kBf16) {
-    rows_.sum([this](std::int64_t row, int) {
-      return reinterpret_cast<const std::uint16_t*>(rows_.x(row));
-    });
-    return;
-  }
-  std::vector<float> decoded(static_cast<std::size_t>(shape_.hidden));
-  std::vector<std::uint16_t> narrow(decoded.size());
-  rows_.sum([&](std::int64_t row, int) {
-    codec::row_kernels().decode_dispatch(options_.dispatch, rows_.x(row), rows_.scales(row),
-                                         shape_.hidden, decoded.data());
-    std::transform(decoded.begin(), decoded.end(), narrow.begin(), codec::float_to_bf16);
-    return narrow.data();
-  });
-}
-
-std::string ThroughputBenchRank::output() const {
-  return {output_.as<const char>(), output_.tensor().num_bytes()};
-}
+std::string ThroughputBenchRank::output() const { return output_.bytes(); }
 
 bool ThroughputBenchRank::output_is(const std::string& bytes) const {
   return bytes.size() == output_.tensor().num_bytes() &&
          std::memcmp(bytes.data(), output_.as<void>(), bytes.size()) == 0;
 }
 
-std::vector<std::int64_t> ThroughputBenchRank::tokens_per_expert() const {
-  return rows_.tokens_per_expert(shape_.experts / options_.ranks);
+std::optional<bool> ThroughputBenchRank::rows_as_sent() const {
+  return rows_->received() == sent_rows(options_, bench_, group_.rank(), 0);
 }
 
 }  // namespace braid::app

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,22 +24,20 @@ class ThroughputBenchRank {
 
   std::string output() const;
   bool output_is(const std::string& bytes) const;
-  std::vector<std::int64_t> tokens_per_expert() const;
+  std::optional<bool> rows_as_sent() const;  // of the newest dispatch
+  std::vector<std::int64_t> tokens_per_expert() const { return rows_->tokens_per_expert(); }
   OperationTraffic traffic() const { return traffic_; }
 
  private:
   ThroughputHandle lay_out();
-  void dispatch(const ThroughputHandle& handle);
-  // The identity experts' outputs: each received row as BF16, weighted.
-  void run_experts();
+  DispatchRows dispatch_input();
 
   Group& group_;
-  const CommunicationOptions& options_;
-  LayerShape shape_;
-  std::int64_t num_tokens_;
+  const BenchOptions& options_;
+  const BenchCase& bench_;
   BenchInputs inputs_;
   HighThroughputBuffer buffer_;
-  ThroughputRows rows_;
+  std::unique_ptr<ThroughputRows> rows_;
   Block output_;
   OperationTraffic traffic_;       // without the layouts'
   Stream stream_ = Stream::cpu();  // last, so that it ends before the memory that it works on

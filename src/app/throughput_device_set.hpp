@@ -5,45 +5,69 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "app/bench_case.hpp"
+#include "app/throughput_rows.hpp"
 #include "braid/high_throughput.hpp"
 #include "machine/device_backend.hpp"
 
 namespace braid::app {
 
-// FP8 rows are given as they are to arrive: the host quantizes the tokens once.
+// How long outputs are: as what was received, or as it may be, where the host does not know.
+enum class Outputs { kExact, kWorstCase };
+
+// FP8 rows are given as they are to arrive: the host quantizes the tokens once. There is memory for
+// the worst case.
 class ThroughputDeviceSet {
  public:
-  // Takes memory: before operations begin. Outputs have room for all that a rank may receive.
-  ThroughputDeviceSet(std::shared_ptr<detail::DeviceBackend> device, const BenchOptions& options,
-                      const BenchCase& bench, const BenchInputs& inputs);
+  virtual ~ThroughputDeviceSet() = default;
+  ThroughputDeviceSet(const ThroughputDeviceSet&) = delete;
+  ThroughputDeviceSet& operator=(const ThroughputDeviceSet&) = delete;
 
-  const Tensor& topk_idx() const { return topk_idx_; }
-  DispatchRows dispatch_input() const { return {x_, scales_, {}}; }
-  DispatchedRows dispatch_output() const { return {received_, received_scales_, {}, {}}; }
-  // The received rows as they are, or as BF16 where they are FP8.
-  CombineRows combine_input() const { return {received_scales_.empty() ? received_ : rows_, {}}; }
-  CombinedRows combine_output() const { return {output_, {}}; }
+  ThroughputHandle lay_out(HighThroughputBuffer& buffer, Stream& stream) const;
+  // What a layout of the set brings, which is the same each time.
+  void set_counts(const ReceivedCounts& counts) { counts_ = counts; }
 
-  // combine_input() from what a dispatch left. Not needed for BF16.
-  void decode_rows(std::int64_t num_rows);
-  void poison_received();
+  virtual void dispatch(const ThroughputCall& call, Outputs outputs) const = 0;
+  virtual void combine(const ThroughputCall& call, Outputs outputs) const = 0;
+  // By source, whatever the set's order: rows where they arrive.
+  DispatchedRows dispatch_in_place(const ThroughputCall& call) const;
+  // The experts' outputs, identities', from what a dispatch left. Not needed for BF16.
+  void decode_rows();
+
+  virtual void poison_received();
   void poison_output();
-
-  // The first rows, one after another, then their scales: of the set's own output, or of rows that
-  // are where a dispatch in place left them.
-  std::string received(std::int64_t num_rows) const;
-  std::string received(const DispatchedRows& rows, std::int64_t num_rows) const;
+  virtual std::string received() const = 0;  // as sent_rows() (sent_rows.hpp) has it
+  // The same of rows by source that are where a dispatch in place left them.
+  std::string received_in_place(const DispatchedRows& rows) const;
   std::string output() const;
 
- private:
+ protected:
+  ThroughputDeviceSet(std::shared_ptr<detail::DeviceBackend> device, const BenchOptions& options,
+                      const BenchCase& bench, std::int64_t capacity);
+  // Takes memory, before operations begin, and `more`'s with it: what only one order has.
+  void allocate(const BenchInputs& inputs, const std::vector<Tensor*>& more);
+  virtual std::int64_t num_rows() const = 0;  // that a dispatch gives, with padding
+
+  DispatchRowsOptions dispatch_options() const;
+  // The first rows of a tensor: num_rows(), or all.
+  Tensor sized(const Tensor& tensor, Outputs outputs) const;
+  const Tensor& combine_x() const { return received_scales_.empty() ? received_ : rows_; }
+
   std::shared_ptr<detail::DeviceBackend> device_;
+  DispatchFormat format_;
+  int alignment_;
+  ReceivedCounts counts_;
+  Tensor x_, scales_, topk_idx_, topk_weights_, received_, received_scales_, rows_, output_;
+
+ private:
   std::shared_ptr<void> memory_;
-  Tensor x_, scales_, topk_idx_, received_, received_scales_, rows_, output_;
 };
 
-// What ThroughputDeviceSet::received() is to be on a rank, from what all ranks send.
-std::string sent_rows(const BenchOptions& options, const BenchCase& bench, int rank, int set);
+// In the options' order.
+std::unique_ptr<ThroughputDeviceSet> make_throughput_set(
+    std::shared_ptr<detail::DeviceBackend> device, const BenchOptions& options,
+    const BenchCase& bench, const BenchInputs& inputs);
 
 }  // namespace braid::app

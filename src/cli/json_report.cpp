@@ -13,6 +13,8 @@ void add_options(Json& report, const app::CommunicationOptions& options) {
   report["ranks_per_node"] = topology.ranks_per_node;
   report["processes"] = options.processes;
   report["mode"] = to_string(options.mode);
+  report["rows"] = to_string(options.rows());
+  report["alignment"] = options.alignment();
   report["path"] = app::kPath;
   report["fan_out"] = to_string(options.resolved_fan_out());
   report["fan_out_requested"] = to_string(options.fan_out);
@@ -175,6 +177,7 @@ Json to_json(const app::PlanOptions& options, const MemoryPlan& plan) {
           {"depth", options.mode == app::Mode::kHighThroughput ? options.high_throughput().depth
                                                                : buffer.depth},
           {"rounds", buffer.max_rounds},
+          {"rows", to_string(options.rows())},
           {"fan_out", to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank)},
           {"dispatch", to_string(buffer.widest_dispatch)},
           {"combine_regions", buffer.combine_regions},

@@ -21,6 +21,12 @@ void add_mode(Arguments& arguments, app::Mode& mode) {
                    [&mode](const std::string& text) { mode = app::parse_mode(text); });
 }
 
+void add_rows(Arguments& arguments, std::optional<app::RowOrder>& rows) {
+  arguments.choice("--rows", "source|expert", "expert; in high_throughput source",
+                   "how received rows stand: as they came, or once for each of their experts",
+                   [&rows](const std::string& text) { rows = app::parse_rows(text); });
+}
+
 void add_fan_out(Arguments& arguments, FanOut& fan_out) {
   arguments.choice("--fan-out", "auto|per_expert|per_rank", "auto",
                    "what one copy of a token is for; auto is per_rank",
@@ -63,6 +69,10 @@ void add_communication(Arguments& arguments, app::CommunicationOptions& options)
   add_ranks(arguments, options.ranks, options.ranks_per_node);
   arguments.flag("--processes", options.processes, "ranks are processes instead of threads");
   add_mode(arguments, options.mode);
+  add_rows(arguments, options.rows_given);
+  arguments.number("--alignment", 1, std::to_string(app::kDefaultAlignment),
+                   "high_throughput by expert: an expert's rows are padded to a multiple of it",
+                   [&options](int alignment) { options.alignment_given = alignment; });
   arguments.choice("--path", app::kPath, app::kPath,
                    "the only path of this version: from source to destination", app::check_path);
   add_fan_out(arguments, options.fan_out);
@@ -132,7 +142,8 @@ void add_bench(CLI::App& app, BenchCommand& command) {
   add_json(arguments, command.json);
   app.footer(
       "With --backend cuda --mode high_throughput an operation takes --workers SMs, dispatch and\n"
-      "combine are on a handle, and --dispatch fp8 means tokens that are given already quantized.");
+      "combine are on a handle, and --dispatch fp8 means tokens that are given already quantized.\n"
+      "Combine adds rows by source as they came; with --rows expert it weighs the experts' rows.");
 }
 
 void add_plan(CLI::App& app, PlanCommand& command) {
@@ -149,6 +160,7 @@ void add_plan(CLI::App& app, PlanCommand& command) {
                    [&options](int depth) { options.depth = depth; });
   arguments.number("--rounds", buffer.max_rounds, 1, "G: most rounds of an operation");
   add_mode(arguments, options.mode);
+  add_rows(arguments, options.rows_given);
   add_fan_out(arguments, options.fan_out);
   add_dispatch(arguments, buffer.widest_dispatch);
   arguments.flag("--combine-regions", buffer.combine_regions,

@@ -28,10 +28,13 @@ void add_options(std::string& text, const app::CommunicationOptions& options,
        plural(topology.num_ranks), options.processes ? "processes" : "threads",
        topology.num_nodes(), plural(topology.num_nodes()), topology.ranks_per_node, budget,
        options.rounds, plural(options.rounds));
-  line(text, "{}, path {}, dispatch {} ({}), combine {} (summed at the {})",
-       to_string(options.mode), app::kPath, to_string(options.dispatch),
-       to_string(options.resolved_fan_out()), to_string(options.combine),
-       to_string(options.reduce()));
+  line(text, "{}, rows by {}, path {}, dispatch {} ({}), combine {} (summed at the {})",
+       to_string(options.mode),
+       options.expanded()
+           ? fmt::format("{} in multiples of {}", to_string(options.rows()), options.alignment())
+           : to_string(options.rows()),
+       app::kPath, to_string(options.dispatch), to_string(options.resolved_fan_out()),
+       to_string(options.combine), to_string(options.reduce()));
 }
 
 void add_traffic(std::string& text, const app::OperationTraffic& traffic) {
@@ -175,12 +178,14 @@ std::string to_table(const app::PlanOptions& options, const MemoryPlan& plan) {
   std::string text;
   const BufferOptions& buffer = options.buffer;
   line(text,
-       "{}: R {} in nodes of {}, E {}, T {}, H {}, k {}, D {}, G up to {}, dispatch up to {}, {}",
+       "{}: R {} in nodes of {}, E {}, T {}, H {}, k {}, D {}, G up to {}, dispatch up to {}, {}, "
+       "rows by {}",
        to_string(options.mode), options.topology.num_ranks, options.topology.ranks_per_node,
        buffer.num_experts, buffer.max_tokens, buffer.hidden, buffer.top_k,
        options.mode == app::Mode::kHighThroughput ? options.high_throughput().depth : buffer.depth,
        buffer.max_rounds, to_string(buffer.widest_dispatch),
-       to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank));
+       to_string(buffer.allow_per_expert ? FanOut::kPerExpert : FanOut::kPerRank),
+       to_string(options.rows()));
   line(text, "\nsymmetric, on each rank, written by its peers: {} bytes", plan.symmetric_bytes);
   add_regions(text, plan.symmetric);
   line(text, "\nlocal, on each rank: {} bytes", plan.local_bytes);

@@ -56,6 +56,7 @@ Job ExpertFfn::job(const ExpertInput& input, const ExpertOutput& output,
           .width = width_,
           .block_rows = options_.block_rows,
           .row_capacity = input.row_capacity,
+          .first_rows = input.first_rows,
           .rows = expert::RowReader(input),
           .output = output,
           .how = &how};
@@ -80,6 +81,7 @@ void ExpertFfn::run_dense(const Tensor& x, float* out, int num_workers) const {
                 .width = width_,
                 .block_rows = options_.block_rows,
                 .row_capacity = count,
+                .first_rows = nullptr,
                 .rows = expert::RowReader(x),
                 .output = {.rows = out, .dtype = DType::kFloat32, .first_expert = 0},
                 .how = &how};

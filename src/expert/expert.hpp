@@ -41,7 +41,8 @@ struct ExpertOptions {
   int wave_blocks = 16;  // blocks in flight; more convert weights less often and take more memory
 };
 
-// Rows as dispatch delivers them: expert-major, padded. Rows at and beyond a count are not read.
+// Rows as dispatch delivers them: expert-major, padded; or one expert's behind another's, where
+// first_rows says where each one's begin. Rows at and beyond a count are not read.
 struct ExpertInput {
   DispatchFormat format = DispatchFormat::kBf16;
   const std::byte* x = nullptr;          // [num_local, row_capacity, hidden], BF16 or e4m3
@@ -50,11 +51,14 @@ struct ExpertInput {
   std::int64_t row_capacity = 0;
   int hidden = 0;
   ScaleLayout scale_layout = ScaleLayout::kRowMajor;
+  // [num_local], or null. If given, x and scales are [row_capacity, ...], row by row, and so is the
+  // output.
+  const std::int64_t* first_rows = nullptr;
 };
 
 // [experts, row_capacity, hidden] from first_expert on, kBFloat16 or kFloat32: row r of expert e is
-// at ((e - first_expert) * row_capacity + r) * hidden. Must not overlap the input. Rows at and
-// beyond a count are not written.
+// at ((e - first_expert) * row_capacity + r) * hidden; with first_rows, [row_capacity, hidden], and
+// first_expert 0. Must not overlap the input. Rows at and beyond a count are not written.
 struct ExpertOutput {
   void* rows = nullptr;
   DType dtype = DType::kBFloat16;

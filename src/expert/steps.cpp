@@ -65,7 +65,7 @@ const ExpertWeights& WaveSteps::weights_of(int expert) const {
 void WaveSteps::unpack_block(std::int64_t item, int worker) {
   const Block& block = wave_.blocks[static_cast<std::size_t>(item)];
   float* rows = scratch_.workers[static_cast<std::size_t>(worker)].panel.data();
-  const std::int64_t first = block.expert * job_.row_capacity + block.first_row;
+  const std::int64_t first = job_.first_row(block.expert, 0) + block.first_row;
   for (int row = 0; row < block.num_rows; ++row) {
     job_.rows.read(first + row, rows + static_cast<std::int64_t>(row) * job_.hidden);
   }
@@ -122,7 +122,7 @@ void WaveSteps::down_panel(std::int64_t item, int worker) {
 void WaveSteps::store_tile(const Block& block, std::int64_t channel, const float* tile) const {
   const std::int64_t num_channels = min_of<std::int64_t>(kPanelRows, job_.hidden - channel);
   const std::int64_t first =
-      (block.expert - job_.output.first_expert) * job_.row_capacity + block.first_row;
+      job_.first_row(block.expert, job_.output.first_expert) + block.first_row;
   for (int row = 0; row < block.num_rows; ++row) {
     const std::int64_t at = (first + row) * job_.hidden + channel;
     if (job_.output.dtype == DType::kFloat32) {

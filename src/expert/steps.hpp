@@ -27,9 +27,15 @@ struct Job {
   int width = 0;
   int block_rows = 0;
   std::int64_t row_capacity = 0;
+  const std::int64_t* first_rows = nullptr;  // as in ExpertInput
   RowReader rows;
   ExpertOutput output;
   const ExpertRun* how = nullptr;
+
+  // The first row of an expert, from those of expert `first` on.
+  std::int64_t first_row(int expert, int first) const {
+    return first_rows != nullptr ? first_rows[expert] : (expert - first) * row_capacity;
+  }
 };
 
 class WaveSteps {

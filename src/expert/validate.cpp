@@ -37,6 +37,15 @@ void check_shape(const Named& who, const WeightView& view, std::int64_t rows, st
           who.expert, who.name, view.rows, view.cols, rows, cols);
 }
 
+// Of an expert whose rows begin at first_rows.
+void check_place(const ExpertInput& input, int expert) {
+  const std::int64_t first = input.first_rows[expert];
+  const std::int32_t count = input.counts[expert];
+  require(first >= 0 && first <= input.row_capacity - count,
+          "the {} rows of local expert {} begin at row {}, but must lie in the {} rows of x", count,
+          expert, first, input.row_capacity);
+}
+
 }  // namespace
 
 void check_workers(int num_workers) {
@@ -89,6 +98,12 @@ void check_call(const ExpertFfn& ffn, const ExpertInput& input, const ExpertOutp
   require(input.format == DispatchFormat::kBf16 || input.hidden % kScaleGroup == 0,
           "hidden is {}, but must be a multiple of {} for format {}", input.hidden, kScaleGroup,
           to_string(input.format));
+  require(input.first_rows == nullptr || input.scale_layout == ScaleLayout::kRowMajor ||
+              input.format == DispatchFormat::kBf16,
+          "first_rows is given, but scales of such rows stand row by row");
+  require(input.first_rows == nullptr || output.first_expert == 0,
+          "first_expert of the output is {}, but must be 0 where first_rows is given",
+          output.first_expert);
 }
 
 void check_rows(const ExpertInput& input, const ExpertOutput& output, const ExpertRun& how) {
@@ -100,6 +115,7 @@ void check_rows(const ExpertInput& input, const ExpertOutput& output, const Expe
     require(count >= 0 && count <= input.row_capacity,
             "the count of local expert {} is {}, but must be from 0 to row_capacity {}", expert,
             count, input.row_capacity);
+    if (input.first_rows != nullptr) check_place(input, expert);
     any = any || count > 0;
   }
   if (!any) return;

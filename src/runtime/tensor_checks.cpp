@@ -91,13 +91,13 @@ void check_reach(const Group& group,
   }
 }
 
-void check_aligned(const Group& group,
+void check_aligned(Backend backend,
                    std::initializer_list<std::pair<const char*, const Tensor*>> tensors) {
-  if (group.backend_kind() == Backend::kCpu) return;
+  if (backend == Backend::kCpu) return;
   for (const auto& [name, tensor] : tensors) {
     require(reinterpret_cast<std::uintptr_t>(tensor->data) % layout::kRowAlignment == 0,
             "{} is at {}, but on the backend {} must be at a multiple of {} bytes", name,
-            tensor->data, to_string(group.backend_kind()), layout::kRowAlignment);
+            tensor->data, to_string(backend), layout::kRowAlignment);
   }
 }
 

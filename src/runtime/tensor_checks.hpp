@@ -34,7 +34,7 @@ void check_token_count(std::int64_t tokens, int max_tokens);
 void check_reach(const Group& group,
                  std::initializer_list<std::pair<const char*, const Tensor*>> tensors);
 // Of rows that a GPU moves by bulk copies: memory at a multiple of 16 bytes there.
-void check_aligned(const Group& group,
+void check_aligned(Backend backend,
                    std::initializer_list<std::pair<const char*, const Tensor*>> tensors);
 
 }  // namespace braid::runtime

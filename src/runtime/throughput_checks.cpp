@@ -100,7 +100,7 @@ protocol::RowsDispatchArgs checked_input(const ThroughputHandleState& handle,
   }
   check_reach(buffer.group,
               {{"x", &input.x}, {"scales", &input.scales}, {"topk_weights", &input.topk_weights}});
-  check_aligned(buffer.group, {{"x", &input.x}});
+  check_aligned(buffer.group.backend_kind(), {{"x", &input.x}});
   protocol::RowsDispatchArgs args;
   args.op = buffer.args_of(handle.slot);
   args.num_tokens = handle.num_tokens;
@@ -136,7 +136,7 @@ protocol::RowsCombineArgs checked_home(const ThroughputHandleState& handle,
       buffer.group,
       {{"bias", &options.biases[0]}, {"bias", &options.biases[1]}, {"output x", &output.x}});
   check_aligned(
-      buffer.group,
+      buffer.group.backend_kind(),
       {{"bias", &options.biases[0]}, {"bias", &options.biases[1]}, {"output x", &output.x}});
   args.op = buffer.args_of(handle.slot);
   args.num_tokens = handle.num_tokens;
@@ -200,7 +200,7 @@ protocol::RowsDispatchArgs checked_dispatch(const ThroughputHandleState& handle,
                              {"output scales", &output.scales},
                              {"output topk_idx", &output.topk_idx},
                              {"output topk_weights", &output.topk_weights}});
-  check_aligned(buffer.group, {{"output x", &output.x}});
+  check_aligned(buffer.group.backend_kind(), {{"output x", &output.x}});
   args.in_region = rows_to == RowsTo::kInPlace;
   args.out_x = output.x.as<std::byte>();
   args.out_scales = output.scales.as<std::byte>();
@@ -238,7 +238,7 @@ protocol::RowsDispatchArgs checked_dispatch(const ThroughputHandleState& handle,
                              {"output scales", &output.scales},
                              {"output row_experts", &output.row_experts},
                              {"output topk_weights", &output.topk_weights}});
-  check_aligned(buffer.group, {{"output x", &output.x}});
+  check_aligned(buffer.group.backend_kind(), {{"output x", &output.x}});
   args.expanded = true;
   args.out_x = output.x.as<std::byte>();
   args.out_scales = output.scales.as<std::byte>();
@@ -265,7 +265,7 @@ protocol::RowsCombineArgs checked_combine(const ThroughputHandleState& handle,
   check_reach(buffer.group, {{"x", &input.x},
                              {"topk_weights", &input.topk_weights},
                              {"output topk_weights", &output.topk_weights}});
-  check_aligned(buffer.group, {{"x", &input.x}});
+  check_aligned(buffer.group.backend_kind(), {{"x", &input.x}});
   args.x = input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out_weights = output.topk_weights.as<float>();
@@ -287,7 +287,7 @@ protocol::RowsCombineArgs checked_combine(const ThroughputHandleState& handle,
           text_of(output.topk_weights));
   protocol::RowsCombineArgs args = checked_home(handle, output, options);
   check_reach(buffer.group, {{"x", &input.x}, {"topk_weights", &input.topk_weights}});
-  check_aligned(buffer.group, {{"x", &input.x}});
+  check_aligned(buffer.group.backend_kind(), {{"x", &input.x}});
   args.expanded = true;
   args.x = input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();

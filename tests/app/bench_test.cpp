@@ -49,8 +49,15 @@ TEST(Bench, GivesTheSameBitsInHighThroughput) {
       EXPECT_EQ(high.at("reduce"), "expert_rank");
       EXPECT_GT(high.at("layout_us").at("p50").get<double>(), 0.0);
       const auto low = report_of(joined(options, {"--reduce", "expert_rank"}));
+      const auto by_expert = report_of(
+          joined(options, {"--mode", "high_throughput", "--rows", "expert", "--alignment", "16"}));
+      EXPECT_EQ(by_expert.at("verified"), true);
+      EXPECT_EQ(by_expert.at("rows"), "expert");
+      EXPECT_EQ(by_expert.at("alignment"), 16);
+      EXPECT_EQ(by_expert.at("comparisons").back().at("name"), "sent_rows");
       for (const char* same : {"output_sha256", "tokens_per_expert"}) {
         EXPECT_EQ(high.at(same), low.at(same));
+        EXPECT_EQ(high.at(same), by_expert.at(same));
       }
       EXPECT_EQ(high.at("messages").at("scale_up"), low.at("messages").at("scale_up"));
     }

@@ -35,6 +35,9 @@ TEST(Plan, TakesHighThroughput) {
   EXPECT_EQ(plan.at("depth"), 1);
   const auto deeper = report_of(joined(one_node, {"--depth", "2"}));
   EXPECT_GT(deeper.at("symmetric_bytes"), plan.at("symmetric_bytes"));
+  EXPECT_EQ(plan.at("rows"), "source");
+  const auto by_expert = report_of(joined(one_node, {"--rows", "expert"}));
+  EXPECT_GT(by_expert.at("local_bytes"), plan.at("local_bytes"));
   EXPECT_EQ(braid(joined(one_node, {"--ranks-per-node", "2"})).status, 2);
 }
 

@@ -1,6 +1,8 @@
 #include "conformance/oracle.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "codec/bfloat16.hpp"
 #include "codec/row.hpp"
@@ -26,6 +28,10 @@ void add(std::vector<float>& sum, float weight, const std::vector<float>& values
   for (std::size_t i = 0; i < sum.size(); ++i) sum[i] = std::fma(weight, values[i], sum[i]);
 }
 
+bool same(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
 std::vector<std::uint16_t> rounded(const std::vector<float>& sum) {
   std::vector<std::uint16_t> row(sum.size());
   kernels().store_bf16(sum.data(), kHidden, row.data());
@@ -33,12 +39,20 @@ std::vector<std::uint16_t> rounded(const std::vector<float>& sum) {
 }
 
 std::vector<float> widened(const std::vector<std::uint16_t>& row) {
-  std::vector<float> values;
-  for (const std::uint16_t value : row) values.push_back(codec::bf16_to_float(value));
+  std::vector<float> values(row.size());
+  std::transform(row.begin(), row.end(), values.begin(), codec::bf16_to_float);
   return values;
 }
 
 }  // namespace
+
+bool is_poison(const std::byte* data, std::size_t bytes) {
+  return bytes == 0 || (*data == kPoison && std::memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+bool EncodedRow::operator==(const EncodedRow& other) const {
+  return same(data, other.data) && same(scales, other.scales);
+}
 
 float factor_of(int expert, int channel) {
   return 0.5F + static_cast<float>((expert * 37 + channel) % 64) / 32.0F;
@@ -71,10 +85,10 @@ EncodedRow encoded(DispatchFormat format, const RankInput& input, int token) {
 std::vector<std::uint16_t> expert_output(DispatchFormat format, const EncodedRow& row, int expert) {
   std::vector<float> values(kHidden);
   kernels().decode_dispatch(format, row.data.data(), row.scales.data(), kHidden, values.data());
-  std::vector<std::uint16_t> output;
+  std::vector<std::uint16_t> output(kHidden);
   for (int i = 0; i < kHidden; ++i) {
-    output.push_back(
-        codec::float_to_bf16(values[static_cast<std::size_t>(i)] * factor_of(expert, i)));
+    const auto at = static_cast<std::size_t>(i);
+    output[at] = codec::float_to_bf16(values[at] * factor_of(expert, i));
   }
   return output;
 }

@@ -17,9 +17,16 @@ struct ExpectedRow {
 // Rows of one expert, in order.
 std::vector<ExpectedRow> rows_of(const std::vector<RankInput>& inputs, int expert);
 
+// What no role may write, and a value that none may read. Bytes are alike in either, and compared
+// as memory: a loop over values takes a sanitizer many times as long.
+inline constexpr std::byte kPoison{0xA5};
+inline constexpr std::uint16_t kNan = 0xFFFF;
+bool is_poison(const std::byte* data, std::size_t bytes);
+
 // A token's row as the format puts it on the wire.
 struct EncodedRow {
   std::vector<std::byte> data, scales;
+  bool operator==(const EncodedRow& other) const;
 };
 EncodedRow encoded(DispatchFormat format, const RankInput& input, int token);
 

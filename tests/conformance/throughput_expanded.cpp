@@ -12,8 +12,6 @@
 namespace braid::conformance {
 namespace {
 
-constexpr std::byte kPoison{0xA5};
-constexpr std::uint16_t kNan = 0x7FC0;
 constexpr std::int32_t kUnwritten = -7;
 
 // One BF16 row: the weighted outputs of a rank's experts, in the order of the token's choices.
@@ -30,26 +28,28 @@ std::vector<std::uint16_t> summed_experts(const ThroughputCase& c, const RankInp
       sum[i] = std::fma(weight, codec::bf16_to_float(y[i]), sum[i]);
     }
   }
-  std::vector<std::uint16_t> rounded;
-  for (const float value : sum) rounded.push_back(codec::sum_to_bf16(value));
+  std::vector<std::uint16_t> rounded(sum.size());
+  std::transform(sum.begin(), sum.end(), rounded.begin(), codec::sum_to_bf16);
   return rounded;
 }
 
 std::vector<std::uint16_t> expected_home(const ThroughputCase& c, const RankInput& input) {
-  std::vector<std::uint16_t> output;
+  std::vector<std::vector<std::uint16_t>> biases;
+  for (int bias = 0; bias < c.num_biases; ++bias) biases.push_back(bias_of(input, bias));
+  std::vector<std::uint16_t> output(input.x.size());
+  auto next = output.begin();
   for (int token = 0; token < input.num_tokens; ++token) {
     std::vector<float> sum(kHidden, 0.0F);
-    for (int bias = 0; bias < c.num_biases; ++bias) {
-      const auto values = bias_of(input, bias);
+    for (const auto& bias : biases) {
       for (std::size_t i = 0; i < kHidden; ++i) {
-        sum[i] += codec::bf16_to_float(values[static_cast<std::size_t>(token) * kHidden + i]);
+        sum[i] += codec::bf16_to_float(bias[static_cast<std::size_t>(token) * kHidden + i]);
       }
     }
     for (const int rank : ranks_of_token(input, token)) {
       const auto row = summed_experts(c, input, token, rank);
       for (std::size_t i = 0; i < kHidden; ++i) sum[i] += codec::bf16_to_float(row[i]);
     }
-    for (const float value : sum) output.push_back(codec::sum_to_bf16(value));
+    next = std::transform(sum.begin(), sum.end(), next, codec::sum_to_bf16);
   }
   return output;
 }
@@ -90,7 +90,6 @@ std::string ThroughputRun::check_expanded(const ThroughputCase& c, const Routed&
   const auto data_bytes = static_cast<std::size_t>(codec::dispatch_data_bytes(c.format(), kHidden));
   const auto scale_bytes =
       static_cast<std::size_t>(codec::dispatch_scale_bytes(c.format(), kHidden));
-  const auto is_written = [](std::byte b) { return b != kPoison; };
   std::vector<std::uint16_t> y(static_cast<std::size_t>(e.num_rows * kHidden), kNan);
   std::size_t place = 0;
   const auto row_at = [&](std::size_t at) {
@@ -103,9 +102,8 @@ std::string ThroughputRun::check_expanded(const ThroughputCase& c, const Routed&
   const auto expect_padding = [&](std::size_t end) {
     for (; place < end; ++place) {
       const EncodedRow row = row_at(place);
-      if (e.row_experts.host[place] != -1 ||
-          std::any_of(row.data.begin(), row.data.end(), is_written) ||
-          std::any_of(row.scales.begin(), row.scales.end(), is_written)) {
+      if (e.row_experts.host[place] != -1 || !is_poison(row.data.data(), row.data.size()) ||
+          !is_poison(row.scales.data(), row.scales.size())) {
         return fmt::format("place {} is no padding", place);
       }
     }
@@ -120,8 +118,7 @@ std::string ThroughputRun::check_expanded(const ThroughputCase& c, const Routed&
       const EncodedRow expected =
           encoded(c.format(), r.inputs[static_cast<std::size_t>(from.source)], from.token);
       const EncodedRow seen = row_at(place);
-      if (seen.data != expected.data || seen.scales != expected.scales ||
-          e.row_experts.host[place] != local) {
+      if (seen != expected || e.row_experts.host[place] != local) {
         return fmt::format("place {} is not token {} of rank {} for expert {}", place, from.token,
                            from.source, local);
       }

@@ -61,10 +61,10 @@ std::vector<std::uint16_t> rank_output(DispatchFormat format, const EncodedRow& 
 }
 
 std::vector<std::uint16_t> bias_of(const RankInput& input, int bias) {
-  std::vector<std::uint16_t> values;
-  for (int i = 0; i < input.num_tokens * kHidden; ++i) {
-    values.push_back(
-        codec::float_to_bf16(static_cast<float>((i * 31 + bias * 17) % 257 - 128) / 40.0F));
+  std::vector<std::uint16_t> values(input.x.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const int number = (static_cast<int>(i) * 31 + bias * 17) % 257 - 128;
+    values[i] = codec::float_to_bf16(static_cast<float>(number) / 40.0F);
   }
   return values;
 }
@@ -73,7 +73,8 @@ std::vector<std::uint16_t> combined_rows(DispatchFormat format, const RankInput&
                                          int num_biases) {
   std::vector<std::vector<std::uint16_t>> biases;
   for (int bias = 0; bias < num_biases; ++bias) biases.push_back(bias_of(input, bias));
-  std::vector<std::uint16_t> output;
+  std::vector<std::uint16_t> output(input.x.size());
+  auto next = output.begin();
   for (int token = 0; token < input.num_tokens; ++token) {
     std::vector<float> sum(kHidden, 0.0F);
     const auto add = [&sum](const std::uint16_t* row) {
@@ -82,7 +83,7 @@ std::vector<std::uint16_t> combined_rows(DispatchFormat format, const RankInput&
     for (const auto& bias : biases) add(bias.data() + token * kHidden);
     const EncodedRow row = encoded(format, input, token);
     for (const int rank : ranks_of_token(input, token)) add(rank_output(format, row, rank).data());
-    for (const float value : sum) output.push_back(codec::sum_to_bf16(value));
+    next = std::transform(sum.begin(), sum.end(), next, codec::sum_to_bf16);
   }
   return output;
 }

@@ -10,8 +10,6 @@
 namespace braid::conformance {
 namespace {
 
-constexpr std::byte kPoison{0xA5};       // what no role may write
-constexpr std::uint16_t kNan = 0x7FC0;   // what no role may read
 constexpr std::int32_t kUnwritten = -7;  // no local expert, and not -1
 
 template <class T>
@@ -174,7 +172,7 @@ std::string ThroughputRun::check_row(const ThroughputCase& c, const Routed& r,
   const RankInput& input = r.inputs[static_cast<std::size_t>(from.source)];
   const EncodedRow expected = encoded(c.format(), input, from.token);
   const EncodedRow seen = arrived(c, r, row);
-  if (seen.data != expected.data || seen.scales != expected.scales) {
+  if (seen != expected) {
     return fmt::format("row {} is not token {} of rank {}", row, from.token, from.source);
   }
   const auto locals = local_choices(input, from.token, group_.rank());
@@ -197,9 +195,8 @@ std::string ThroughputRun::check_row(const ThroughputCase& c, const Routed& r,
 std::string ThroughputRun::check_tail(const ThroughputCase& c, const Routed& r,
                                       std::int64_t row) const {
   const EncodedRow seen = arrived(c, r, row);
-  const auto is_written = [](std::byte b) { return b != kPoison; };
-  if (std::any_of(seen.data.begin(), seen.data.end(), is_written) ||
-      std::any_of(seen.scales.begin(), seen.scales.end(), is_written)) {
+  if (!is_poison(seen.data.data(), seen.data.size()) ||
+      !is_poison(seen.scales.data(), seen.scales.size())) {
     return fmt::format("row {} of the tail was written", row);
   }
   for (int choice = 0; choice < kTopK; ++choice) {

@@ -32,6 +32,9 @@ class ThroughputRun {
   // A layer's gradients through dispatch and combine, against what one device computes.
   std::string run_gradients(Routing routing, std::uint64_t seed);
 
+  // The same with rows by expert.
+  std::string run_expanded_gradients(Routing routing, std::uint64_t seed);
+
   // The bytes of everything that layout, dispatch and combine give.
   std::vector<std::byte> outputs_of(const ThroughputCase& c, Routing routing, std::uint64_t seed);
 
@@ -85,6 +88,16 @@ class ThroughputRun {
   DispatchRows dispatch_input(const ThroughputCase& c, Routed& r);
   CombineRows run_experts(const Routed& r, const std::vector<std::uint16_t>& x,
                           Mirror<std::uint16_t>& y, Mirror<float>& dw);
+  // What a rank sent forward, and the gradients that it sent back.
+  struct Passes {
+    const RankInput& forward;
+    const RankInput& backward;
+  };
+  static std::string check_gradients(const Passes& passes, const std::vector<std::uint16_t>& out,
+                                     const Combined& gradients);
+  std::vector<std::uint16_t> expert_slopes(const Expanded& e) const;
+  std::vector<float> weight_gradients(const Routed& r, const Expanded& e,
+                                      const std::vector<std::uint16_t>& x) const;
 
   Group& group_;
   RankMemory memory_;

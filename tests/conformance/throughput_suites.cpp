@@ -40,6 +40,16 @@ void run_throughput_gradients(Group& group) {
   }
 }
 
+void run_throughput_expanded_gradients(Group& group) {
+  HighThroughputOptions options = throughput_options(group.topology());
+  options.expanded = true;
+  ThroughputRun run(group, options);
+  std::uint64_t seed = 1;
+  for (const Routing routing : kRoutings) {
+    require_same(run.run_expanded_gradients(routing, seed++), to_string(routing));
+  }
+}
+
 void run_throughput_expanded(Group& group) {
   HighThroughputOptions options = throughput_options(group.topology());
   options.expanded = true;

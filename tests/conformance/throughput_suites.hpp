@@ -9,6 +9,7 @@ namespace braid::conformance {
 void run_throughput_cases(Group& group);
 void run_throughput_handles_in_turn(Group& group);
 void run_throughput_gradients(Group& group);
+void run_throughput_expanded_gradients(Group& group);
 void run_throughput_expanded(Group& group);
 // Twenty times the same, and the worst case's prefix as exact outputs: bit for bit.
 void run_throughput_repeats(Group& group);

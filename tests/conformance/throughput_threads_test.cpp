@@ -25,14 +25,25 @@ TEST_P(Throughput, TheExpandedFormIsBitEqualToTheOracle) { run(run_throughput_ex
 
 TEST_P(Throughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
 
+TEST_P(Throughput, GradientsOfRowsByExpertAreThoseOfOneDevice) {
+  run(run_throughput_expanded_gradients);
+}
+
 TEST_P(Throughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }
 
 TEST_P(Throughput, ChunksMayBeFullOrNot) { run(run_throughput_sizes); }
 
-INSTANTIATE_TEST_SUITE_P(Conformance, Throughput, ::testing::Values(1, 2, 3, 4, 8),
-                         [](const auto& instance) {
-                           return "ranks" + std::to_string(instance.param);
-                         });
+// A sanitizer sees the same roles whatever their number: alone, fewer than a token has choices,
+// more.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+const auto kRankNumbers = ::testing::Values(1, 3, 8);
+#else
+const auto kRankNumbers = ::testing::Values(1, 2, 3, 4, 8);
+#endif
+
+INSTANTIATE_TEST_SUITE_P(Conformance, Throughput, kRankNumbers, [](const auto& instance) {
+  return "ranks" + std::to_string(instance.param);
+});
 
 }  // namespace
 }  // namespace braid::conformance

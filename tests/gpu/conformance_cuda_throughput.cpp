@@ -47,6 +47,10 @@ TEST_P(CudaThroughput, TheExpandedFormIsBitEqualToTheOracle) { run(run_throughpu
 
 TEST_P(CudaThroughput, GradientsAreThoseOfOneDevice) { run(run_throughput_gradients); }
 
+TEST_P(CudaThroughput, GradientsOfRowsByExpertAreThoseOfOneDevice) {
+  run(run_throughput_expanded_gradients);
+}
+
 TEST_P(CudaThroughput, TwentyRepeatsAreBitEqual) { run(run_throughput_repeats); }
 
 TEST_P(CudaThroughput, ChunksMayBeFullOrNot) { run(run_throughput_sizes); }

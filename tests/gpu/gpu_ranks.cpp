@@ -26,9 +26,9 @@ void DeviceMemory::poison() {
   check(cudaMemset(data_, kPoison, static_cast<std::size_t>(bytes_)), "cudaMemset");
 }
 
-GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns,
-                   int num_devices)
-    : shape_(shape), num_workers_(num_workers), timeout_ns_(timeout_ns), num_devices_(num_devices) {
+GpuMachines::GpuMachines(const BlockSizes& sizes, int num_workers, std::int64_t timeout_ns,
+                         int num_devices)
+    : sizes_(sizes), num_workers_(num_workers), timeout_ns_(timeout_ns), num_devices_(num_devices) {
   for (int device = 0; device < num_devices; ++device) {
     check(cudaSetDevice(device), "cudaSetDevice");
     cuda::load_kernels();
@@ -42,17 +42,17 @@ GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout
       }
     }
   }
-  const protocol::DispatchArgs args = dispatch_args(shape);
+  const std::vector<std::byte> fresh = fresh_local(sizes);
   std::vector<std::byte*> peers;
-  for (int rank = 0; rank < shape.num_ranks; ++rank) {
-    blocks_.push_back(std::make_unique<DeviceMemory>(args.op.map.total_bytes, device(rank)));
-    peers.push_back(blocks_.back()->data());
-    locals_.push_back(std::make_unique<DeviceMemory>(args.op.local_map.total_bytes, device(rank)));
-    locals_.back()->upload(fresh_local(args.op.local_map).data());
+  for (int rank = 0; rank < sizes.num_ranks; ++rank) {
+    symmetric_.push_back(std::make_unique<DeviceMemory>(sizes.symmetric_bytes, device(rank)));
+    peers.push_back(symmetric_.back()->data());
+    locals_.push_back(std::make_unique<DeviceMemory>(sizes.local_bytes, device(rank)));
+    locals_.back()->upload(fresh.data());
     statuses_.push_back(std::make_unique<DeviceMemory>(
         static_cast<std::int64_t>(sizeof(cuda::RankStatus)), device(rank)));
   }
-  for (int rank = 0; rank < shape.num_ranks; ++rank) {
+  for (int rank = 0; rank < sizes.num_ranks; ++rank) {
     peers_.push_back(std::make_unique<DeviceMemory>(
         static_cast<std::int64_t>(peers.size() * sizeof(void*)), device(rank)));
     peers_.back()->upload(peers.data());
@@ -63,31 +63,35 @@ GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout
         "cudaHostAlloc");
   timeouts_ = new (timeouts) machine::TimeoutRecord[peers.size()];
 }
-GpuRanks::~GpuRanks() { cudaFreeHost(timeouts_); }
+GpuMachines::~GpuMachines() { cudaFreeHost(timeouts_); }
 
-cuda::MachineArgs GpuRanks::machine(int rank) const {
+cuda::MachineArgs GpuMachines::machine(int rank) const {
   const auto at = static_cast<std::size_t>(rank);
   cuda::MachineArgs machine;
   machine.rank = rank;
   machine.num_workers = num_workers_;
   machine.peers = reinterpret_cast<std::byte* const*>(peers_[at]->data());
-  machine.local = blocks_[at]->data();
+  machine.local = symmetric_[at]->data();
   machine.status = reinterpret_cast<cuda::RankStatus*>(statuses_[at]->data());
   machine.timeout = timeouts_ + rank;  // unified addressing: the device's pointer too
   machine.timeout_ns = timeout_ns_;
   int sms = 0;
   check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device(rank)),
         "cudaDeviceGetAttribute");
-  machine.starts_early = shape_.num_ranks <= num_devices_;
+  machine.starts_early = sizes_.num_ranks <= num_devices_;
   machine.takes_device = machine.starts_early && num_workers_ >= sms;
   return machine;
 }
 
+GpuRanks::GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns,
+                   int num_devices)
+    : shape_(shape), machines_(block_sizes(shape), num_workers, timeout_ns, num_devices) {}
+
 cuda::DispatchKernelArgs GpuRanks::args(int rank) const {
   cuda::DispatchKernelArgs args;
   args.dispatch = dispatch_args(shape_);
-  args.dispatch.op.local = locals_[static_cast<std::size_t>(rank)]->data();
-  args.machine = machine(rank);
+  args.dispatch.op.local = machines_.local(rank).data();
+  args.machine = machines_.machine(rank);
   args.machine.shared = cuda::shared_map_of(args.dispatch);
   return args;
 }
@@ -95,14 +99,14 @@ cuda::DispatchKernelArgs GpuRanks::args(int rank) const {
 cuda::CombineKernelArgs GpuRanks::combine_args(int rank) const {
   cuda::CombineKernelArgs args;
   args.combine = gpu_test::combine_args(shape_);
-  args.combine.op.local = locals_[static_cast<std::size_t>(rank)]->data();
-  args.machine = machine(rank);
+  args.combine.op.local = machines_.local(rank).data();
+  args.machine = machines_.machine(rank);
   args.machine.shared = cuda::shared_map_of(args.combine);
   return args;
 }
 
 std::vector<std::byte> GpuRanks::local(int rank) const {
-  const DeviceMemory& local = *locals_[static_cast<std::size_t>(rank)];
+  const DeviceMemory& local = machines_.local(rank);
   std::vector<std::byte> copy(static_cast<std::size_t>(local.bytes()));
   local.download(copy.data());
   return copy;

@@ -31,34 +31,50 @@ class DeviceMemory {
   std::int64_t bytes_ = 0;
 };
 
-// What the ranks keep from one operation to the next.
-class GpuRanks {
+// What ranks of either kind of buffer keep from one operation to the next.
+class GpuMachines {
  public:
   // Rank r is on device r % num_devices.
-  GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns, int num_devices = 1);
-  ~GpuRanks();
-  GpuRanks(const GpuRanks&) = delete;
-  GpuRanks& operator=(const GpuRanks&) = delete;
+  GpuMachines(const BlockSizes& sizes, int num_workers, std::int64_t timeout_ns,
+              int num_devices = 1);
+  ~GpuMachines();
+  GpuMachines(const GpuMachines&) = delete;
+  GpuMachines& operator=(const GpuMachines&) = delete;
 
   int device(int rank) const { return rank % num_devices_; }
+  cuda::MachineArgs machine(int rank) const;  // but for the shared memory's map
+  const machine::TimeoutRecord& timeout(int rank) const { return timeouts_[rank]; }
+  const DeviceMemory& symmetric(int rank) const {
+    return *symmetric_[static_cast<std::size_t>(rank)];
+  }
+  const DeviceMemory& local(int rank) const { return *locals_[static_cast<std::size_t>(rank)]; }
+
+ private:
+  BlockSizes sizes_;
+  int num_workers_;
+  std::int64_t timeout_ns_;
+  int num_devices_;
+  std::vector<std::unique_ptr<DeviceMemory>> symmetric_, locals_, statuses_, peers_;
+  machine::TimeoutRecord* timeouts_ = nullptr;
+};
+
+// The same for the low-latency buffer of a case.
+class GpuRanks {
+ public:
+  GpuRanks(const CaseShape& shape, int num_workers, std::int64_t timeout_ns, int num_devices = 1);
+
+  int device(int rank) const { return machines_.device(rank); }
   // Without input and output yet.
   cuda::DispatchKernelArgs args(int rank) const;
   cuda::CombineKernelArgs combine_args(int rank) const;
-  const machine::TimeoutRecord& timeout(int rank) const { return timeouts_[rank]; }
+  const machine::TimeoutRecord& timeout(int rank) const { return machines_.timeout(rank); }
   // As the device sees it, after cudaDeviceSynchronize.
   std::vector<std::byte> local(int rank) const;
   int num_ranks() const { return shape_.num_ranks; }
 
  private:
-  cuda::MachineArgs machine(int rank) const;
-
   CaseShape shape_;
-  int num_workers_;
-  std::int64_t timeout_ns_;
-  int num_devices_;
-  std::vector<std::unique_ptr<DeviceMemory>> blocks_, locals_, statuses_;
-  std::vector<std::unique_ptr<DeviceMemory>> peers_;
-  machine::TimeoutRecord* timeouts_ = nullptr;
+  GpuMachines machines_;
 };
 
 // One operation's input and output at one rank.

@@ -131,11 +131,17 @@ std::vector<std::uint16_t> expert_rows(const CaseShape& shape, int rank) {
   return rows;
 }
 
-std::vector<std::byte> fresh_local(const layout::LocalMap& map) {
-  std::vector<std::byte> local(static_cast<std::size_t>(map.total_bytes));
-  for (int rank = 0; rank < map.shape.num_ranks; ++rank) {
+BlockSizes block_sizes(const CaseShape& shape) {
+  const auto local = layout::LocalMap::of(shape.buffer());
+  return {shape.num_ranks, layout::BufferMap::of(shape.buffer()).total_bytes, local.total_bytes,
+          local.active.offset};
+}
+
+std::vector<std::byte> fresh_local(const BlockSizes& sizes) {
+  std::vector<std::byte> local(static_cast<std::size_t>(sizes.local_bytes));
+  for (int rank = 0; rank < sizes.num_ranks; ++rank) {
     const std::uint32_t active = 1;
-    std::memcpy(local.data() + map.active.offset + rank * std::int64_t{4}, &active, 4);
+    std::memcpy(local.data() + sizes.active_at + rank * std::int64_t{4}, &active, 4);
   }
   return local;
 }
@@ -186,7 +192,7 @@ std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<Rank
     out.x.resize(static_cast<std::size_t>(shape.data_bytes()), std::byte{kPoison});
     out.scales.resize(static_cast<std::size_t>(shape.scale_bytes()), std::byte{kPoison});
     out.counts.resize(static_cast<std::size_t>(shape.num_experts / shape.num_ranks));
-    out.local = fresh_local(common.op.local_map);
+    out.local = fresh_local(block_sizes(shape));
     args[r].op.local = out.local.data();
     args[r].x = inputs[r].x.data();
     args[r].topk.idx = inputs[r].topk.data();

@@ -71,7 +71,16 @@ std::vector<RankOutput> reference(const CaseShape& shape, const std::vector<Rank
 // Of a dispatch: empty where they are the same; else the first difference, in words.
 std::string difference(const CaseShape& shape, const RankOutput& got, const RankOutput& expected);
 
+// Of a rank's blocks, of either kind of buffer.
+struct BlockSizes {
+  int num_ranks = 1;
+  std::int64_t symmetric_bytes = 0;
+  std::int64_t local_bytes = 0;
+  std::int64_t active_at = 0;  // in the local block
+};
+BlockSizes block_sizes(const CaseShape& shape);
+
 // A local block with every rank active.
-std::vector<std::byte> fresh_local(const layout::LocalMap& map);
+std::vector<std::byte> fresh_local(const BlockSizes& sizes);
 
 }  // namespace braid::gpu_test

@@ -32,6 +32,8 @@ SharedMap widest(const Roles& roles) {
 struct Rows {
   const protocol::ThroughputArgs& op;
   std::int64_t bytes;
+  const char* name = "rows";
+  const char* bounded_by = "hidden";
   std::int64_t (*scratch_bytes)(const layout::ThroughputShape& shape,
                                 int num_warps) = layout::row_scratch_bytes;
 
@@ -41,9 +43,9 @@ struct Rows {
   bool fit(const WarpPlaces& warps) const { return map_of(warps).bytes <= kSharedLimit; }
   [[noreturn]] void refuse(const WarpPlaces& least) const {
     fail(ErrorCode::kInvalidArgument,
-         "rows of {} bytes on {} ranks take {} bytes of a block's shared memory, but there are {}: "
-         "hidden must be smaller",
-         bytes, op.map.shape.num_ranks, map_of(least).bytes, kSharedLimit);
+         "{} of {} bytes on {} ranks take {} bytes of a block's shared memory, but there are {}: "
+         "{} must be smaller",
+         name, bytes, op.map.shape.num_ranks, map_of(least).bytes, kSharedLimit, bounded_by);
   }
 };
 
@@ -63,6 +65,7 @@ SharedMap first_fit(const Rows& rows, const Ways&... ways) {
 
 SharedMap shared_map_of(const protocol::LayoutArgs& args) {
   const Rows chunks{args.op, layout::ChunkShape::of(args.op.map.shape, args.topk.k).bytes,
+                    "chunks of a routing", "max_tokens or num_experts",
                     layout::layout_scratch_bytes};
   return first_fit(chunks, WarpPlaces{16, 16, 1, 0}, WarpPlaces{8, 8, 1, 0},
                    WarpPlaces{1, 1, 1, 0});

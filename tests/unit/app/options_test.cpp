@@ -138,6 +138,45 @@ TEST(Options, HighThroughputRefusesWhatItHasOneChoiceOf) {
   EXPECT_EQ(high([](auto& options) { options.backend = Backend::kCuda; }), "accepted");
 }
 
+TEST(Options, RowsByExpertOfHighThroughputArePaddedToAnAlignment) {
+  const auto high = [](const std::function<void(CommunicationOptions&)>& change) {
+    return refusal([&change](auto& options, auto&) {
+      options.mode = Mode::kHighThroughput;
+      change(options);
+    });
+  };
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.rows_given = RowOrder::kByExpert; }),
+            "accepted");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.rows_given = RowOrder::kBySource; }),
+            "--rows is source, but --mode low_latency has its rows by expert");
+  EXPECT_EQ(refusal([](auto& options, auto&) { options.alignment_given = 16; }),
+            "--alignment is 16, but is for --mode high_throughput --rows expert");
+  EXPECT_EQ(high([](auto& options) { options.alignment_given = 16; }),
+            "--alignment is 16, but is for --mode high_throughput --rows expert");
+  EXPECT_EQ(high([](auto& options) {
+              options.rows_given = RowOrder::kByExpert;
+              options.alignment_given = 16;
+            }),
+            "accepted");
+  EXPECT_EQ(parse_rows("source"), RowOrder::kBySource);
+  EXPECT_EQ(parse_rows("expert"), RowOrder::kByExpert);
+  EXPECT_THROW(parse_rows("rank"), Error);
+
+  CommunicationOptions options;
+  EXPECT_EQ(options.alignment(), 1);
+  options.mode = Mode::kHighThroughput;
+  EXPECT_EQ(options.rows(), RowOrder::kBySource);
+  EXPECT_FALSE(throughput_options(options, kShape, 16).expanded);
+  options.rows_given = RowOrder::kByExpert;
+  EXPECT_EQ(options.alignment(), 128);
+  EXPECT_TRUE(throughput_options(options, kShape, 16).expanded);
+  // 8 ranks' 16 tokens, in each of a rank's 4 experts, and padding.
+  EXPECT_EQ(expanded_capacity(options, kShape, 16), 8 * 16 * 4 + 4 * 127);
+  EXPECT_NO_THROW(check_alignment(options, kShape, 16));
+  options.alignment_given = 1 << 30;
+  EXPECT_THROW(check_alignment(options, kShape, 16), Error);
+}
+
 TEST(Options, ReduceIsTheModesWhereItIsNotGiven) {
   CommunicationOptions options;
   EXPECT_EQ(options.reduce(), Reduce::kTokenRank);

@@ -106,6 +106,14 @@ TEST_F(Refusal, Runs) {
                      [&] { counts_[1] = 5; });
   expect_run_refused("the count of local expert 0 is -1, but must be from 0 to row_capacity 4",
                      [&] { counts_[0] = -1; });
+  std::vector<std::int64_t> first_rows{0, 2};
+  expect_run_refused("the 4 rows of local expert 1 begin at row 2, but must lie in the 4 rows of x",
+                     [&] { input_.first_rows = first_rows.data(); });
+  expect_run_refused("first_expert of the output is 1, but must be 0 where first_rows is given",
+                     [&] {
+                       input_.first_rows = first_rows.data();
+                       output_.first_expert = how_.begin = 1;
+                     });
   expect_run_refused("x is null, but there are rows to read", [&] { input_.x = nullptr; });
   expect_run_refused("the output's rows are null, but there are rows to write",
                      [&] { output_.rows = nullptr; });
@@ -123,6 +131,12 @@ TEST_F(Refusal, ScalesThatAreMissing) {
                           .hidden = 128};
   expect_refused("scales is null, but format fp8 has scales",
                  [&] { ffn.run(input, {.rows = out_.data()}, {.begin = 0, .end = 1}); });
+  const std::int64_t first_row = 0;
+  ExpertInput by_column = input;
+  by_column.scale_layout = ScaleLayout::kColumnMajor;
+  by_column.first_rows = &first_row;
+  expect_refused("first_rows is given, but scales of such rows stand row by row",
+                 [&] { ffn.run(by_column, {.rows = out_.data()}, {.begin = 0, .end = 1}); });
 }
 
 TEST_F(Refusal, DenseRows) {

@@ -29,7 +29,7 @@ def gpu_check():
 def report(**changes) -> dict:
     """As `braid bench --backend cuda --json` writes it, as far as it is read."""
     shape = {"mode": "low_latency", "input": "bf16", "ranks": 2, "processes": False, "tokens": 128, "hidden": 7168, "experts": 64,
-             "topk": 8, "routing": "uniform", "dispatch": "fp8", "scales": "column",
+             "topk": 8, "routing": "uniform", "rows": "expert", "alignment": 1, "dispatch": "fp8", "scales": "column",
              "combine": "bf16", "reduce": "expert_rank", "fan_out": "per_rank", "rounds": 1,
              "send_workers": 132, "receive_workers": 132, "sets": 11, "graph_operations": 99,
              "repeat": 100, "verified": True}
@@ -109,6 +109,21 @@ class Table(unittest.TestCase):
         self.assertEqual(rows[f"layout, {case}"].verdict, "met")
         self.assertEqual(rows[f"layout, {case}"].cells()[3], "-")
 
+    def test_rows_by_expert_are_held_to_a_target_without_a_goal(self):
+        case = "throughput_expert bf16 64"
+        report = throughput() | {"rows": "expert", "alignment": 128}
+        del report["dispatch_in_place_us"]
+        line = gpu_report.record(case, report, RUN)
+        self.assertEqual((line["rows"], line["alignment"]), ("expert", 128))
+        rows = self.rows([line])
+        dispatch = rows[f"dispatch, {case}"]
+        self.assertEqual((dispatch.peer, dispatch.peer_us), ("DeepEP V2, 64 SMs, by expert", 407))
+        self.assertEqual((dispatch.verdict, dispatch.goal), ("met", None))
+        self.assertEqual(dispatch.cells()[-3:], ["300.0", "-", "met"])
+        self.assertAlmostEqual(dispatch.floor, 4096 * 0.9966 * 14336 / 333e3, places=1)
+        line["combine_us"] = {"p50": 261.0, "p99": 261.0, "min": 261.0}
+        self.assertEqual(self.rows([line])[f"combine, {case}"].verdict, "NOT MET")
+
     def test_what_was_not_measured_says_so(self):
         self.assertEqual(self.rows([])["combine, 8"].verdict, "not measured")
 
@@ -138,7 +153,7 @@ class Check(unittest.TestCase):
     def test_high_throughput_is_timed_at_every_budget_and_has_one_scale_layout(self):
         check = gpu_check()
         benches = [check.bench_options(case, cards=2) for name, case in check.CASES.items()
-                   if name.startswith("throughput")]
+                   if name.startswith("throughput ")]
         asked = {(words[words.index("--dispatch") + 1], words[words.index("--workers") + 1])
                  for words in benches}
         self.assertEqual(asked, {(dispatch, sms) for dispatch in ("bf16", "fp8")
@@ -146,6 +161,17 @@ class Check(unittest.TestCase):
         for words in benches:
             self.assertEqual(words[words.index("--scales") + 1], "row")
             self.assertEqual(words.count("--scales"), 1)
+
+    def test_rows_by_expert_are_timed_by_64_sms_in_either_format(self):
+        check = gpu_check()
+        benches = {name: check.bench_options(case, cards=2) for name, case in check.CASES.items()
+                   if "--rows" in case.options}
+        self.assertEqual(set(benches), {"throughput_expert bf16 64", "throughput_expert fp8 64"})
+        for name, words in benches.items():
+            options = dict(zip(words, words[1:]))
+            self.assertEqual((options["--mode"], options["--rows"], options["--workers"]),
+                             ("high_throughput", "expert", "64"))
+            self.assertEqual(options["--dispatch"], name.split()[1])
 
     def test_every_peer_has_a_source_and_its_conditions(self):
         for row in REFERENCE["rows"]:
