@@ -2,8 +2,8 @@
 // worker is one thread (one warp of one lane); on CUDA a worker is a block of several warps.
 //
 // Collective calls: sync_warp, wait_warp, wait_each, last_worker, stage, stage_row, stage_filled,
-// begin_row, take_row, take_encoded_row, take_sum, leave_row, skip_row, drain_rows, claim,
-// drain, write_together, sum_rows by all lanes of a warp together; sync_worker,
+// begin_row, take_row, take_encoded_row, leave_row, skip_row, drain_rows, claim,
+// drain, write_together, sum_rows, send_sum by all lanes of a warp together; sync_worker,
 // stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
 // thread's.
 //
@@ -197,9 +197,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.begin_row(whole);
   { m.take_row(whole) } -> std::same_as<Row>;
   { m.take_encoded_row(DispatchFormat::kFp8, 1) } -> std::same_as<Row>;
-  { m.take_sum(sum) } -> std::same_as<Row>;  // begun and taken at once: of BF16 rows
-  m.send_row(staged, rank, n);               // a part of it, to the rank's block at offset n
-  m.copy_row(staged, bytes);                 // to local memory
+  m.send_row(staged, rank, n);  // a part of it, to the rank's block at offset n
+  m.copy_row(staged, bytes);    // to local memory
   m.leave_row();
   m.skip_row();                // counts as a row that was left, and is none
   m.template drain_rows<4>();  // all rows that were left, but the newest four, are where they go
@@ -220,6 +219,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // The same by one warp, of BF16 rows; `next` is the sum that the warp makes after this one, or
   // has no rows.
   m.sum_rows(sum, sum, bytes);
+  // The same to the rank's block at offset n. It counts as a row that was sent, and is left.
+  m.send_sum(sum, sum, rank, n);
 };
 
 }  // namespace braid::machine

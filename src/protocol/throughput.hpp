@@ -59,9 +59,10 @@ struct Split {
   }
 };
 
-// Sends a warp's rows: has begun as many ahead as the machine has room for, and raises the flags of
+// Sends a warp's rows: has begun some ahead, and raises the flags of
 // a batch when the next one is on its way. `Rows` says what the rows are:
 //   claims           of the warp's rows
+//   ahead()          how many are begun before the one that is sent
 //   look_up(i, n)    looks up what is to be known of n rows from i on, which were claimed
 //   exists(i)        whether row i, which is known, is one
 //   begin(i)         begins row i of the warp's
@@ -70,7 +71,7 @@ struct Split {
 // A warp's work.
 template <Machine M, class Rows>
 BRAID_HD void send_in_turn(M& m, Rows& rows) {
-  const int ahead = m.rows_ahead();
+  const int ahead = rows.ahead();
   std::int64_t known = 0, begun = 0, raised = 0;
   bool more = true;
   for (std::int64_t row = 0;; ++row) {

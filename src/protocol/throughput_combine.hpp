@@ -64,7 +64,10 @@ struct RowsHome {
   RowTables tables;
   Claims claims;
   ExpertSums<M> sums;
+  std::int64_t newest = -1;  // that was begun
 
+  // Sums need no place until they are made.
+  BRAID_HD int ahead() const { return a.expanded ? 1 : m.rows_ahead(); }
   BRAID_HD std::int64_t& row_of(std::int64_t i) const {
     return tables.rows[RowTables::place_of(i)];
   }
@@ -86,6 +89,7 @@ struct RowsHome {
   }
   BRAID_HD bool exists(std::int64_t i) const { return row_of(i) >= 0; }
   BRAID_HD void begin(std::int64_t i) {
+    newest = i;
     if (a.expanded) {
       sums.look_up(i, row_of(i));
     } else {
@@ -95,12 +99,16 @@ struct RowsHome {
   BRAID_HD void send(std::int64_t i) {
     const RowOrigin home = home_of(i);
     const int rank = static_cast<int>(home.rank);
-    const machine::Row row = a.expanded ? m.take_sum(sums.sum_of(i)) : m.take_row(source(i));
-    if (m.lane() == 0) {
-      m.send_row(row.data, rank, a.op.map.home_row(depth, home.slot));
-      m.count_message(rank);
+    const std::int64_t to = a.op.map.home_row(depth, home.slot);
+    if (m.lane() == 0) m.count_message(rank);
+    if (a.expanded) {
+      const bool more = i + 1 <= newest && exists(i + 1);
+      return m.send_sum(sums.sum_of(i), more ? sums.sum_of(i + 1) : machine::SumRequest{}, rank,
+                        to);
     }
-    if (a.weights == nullptr || a.expanded) return;
+    const machine::Row row = m.take_row(source(i));
+    if (m.lane() == 0) m.send_row(row.data, rank, to);
+    if (a.weights == nullptr) return;
     m.write_together(reinterpret_cast<const std::byte*>(a.weights + row_of(i) * a.k),
                      std::int64_t{4} * a.k, rank, a.op.map.home_weights(depth, home.slot));
   }

@@ -54,6 +54,7 @@ struct TokensOut {
   RowTables tables;
   Claims claims;
 
+  BRAID_HD int ahead() const { return m.rows_ahead(); }
   BRAID_HD std::int64_t token_of(std::int64_t i) const { return claims.item_of(i); }
   BRAID_HD bool encodes() const { return a.format != DispatchFormat::kBf16 && a.scales == nullptr; }
   BRAID_HD machine::Row source(std::int64_t token) const {

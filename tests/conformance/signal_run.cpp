@@ -12,7 +12,6 @@ namespace braid::conformance {
 namespace {
 
 constexpr int kMakers = 2;
-constexpr std::uint16_t kNan = 0x7FC0;
 
 }  // namespace
 

@@ -166,11 +166,6 @@ class CpuMachine {
     const auto shape = layout::MessageShape::of(format, hidden);
     return {{staged.data, shape.data_bytes}, {staged.data + shape.scales_at, shape.scale_bytes}};
   }
-  machine::Row take_sum(const machine::SumRequest& request) {
-    std::byte* staging = staging_of(2 * static_cast<std::size_t>(request.hidden));
-    weighted_sum(request, staging);
-    return {{staging, 2 * std::int64_t{request.hidden}}, {}};
-  }
   void send_row(const machine::Staged& row, int rank, std::int64_t offset) {
     write(row.data, row.bytes, rank, 0, offset);
   }
@@ -235,6 +230,12 @@ class CpuMachine {
                                  request.weights[i], memory_->accumulator.data());
     }
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
+  }
+  void send_sum(const machine::SumRequest& request, const machine::SumRequest& next, int rank,
+                std::int64_t offset) {
+    std::byte* staging = staging_of(2 * static_cast<std::size_t>(request.hidden));
+    sum_rows(request, next, staging);
+    send_row({staging, 2 * std::int64_t{request.hidden}}, rank, offset);
   }
   void sum_rows(const machine::SumRequest& request, const machine::SumRequest&, std::byte* out) {
     if (request.weights != nullptr) return weighted_sum(request, out);

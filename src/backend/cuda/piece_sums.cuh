@@ -73,40 +73,6 @@ __device__ inline void sum_in_order(const PieceRows& rows, uint4* to) {
   }
 }
 
-// The same of rows in memory, some of them on their way at a time.
-__device__ inline void sum_from_memory(const machine::SumRequest& sum, uint4* to) {
-  constexpr int kRows = 4;
-  constexpr int kVectors = 2;
-  const int count = sum.hidden / 8;
-#pragma unroll 1
-  for (int base = static_cast<int>(threadIdx.x) % kWarpLanes; base < count;
-       base += kVectors * kWarpLanes) {
-    const int second = min_of(base + kWarpLanes, count - 1);
-    float sums[kVectors][8] = {};
-#pragma unroll 1
-    for (int first = 0; first < sum.num_rows; first += kRows) {
-      uint4 x[kRows][kVectors];
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        const int row = min_of(first + i, sum.num_rows - 1);
-        const auto* vectors = reinterpret_cast<const uint4*>(sum.rows[row]);
-        x[i][0] = vectors[base];
-        x[i][1] = vectors[second];
-      }
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        if (first + i >= sum.num_rows) break;
-        const float weight = sum.weights == nullptr ? 1.0F : sum.weights[first + i];
-        add_eight(x[i][0], weight, sums[0]);
-        add_eight(x[i][1], weight, sums[1]);
-      }
-    }
-    uint4 out[kVectors] = {eight_rounded(sums[0]), eight_rounded(sums[1])};
-    take_codec_nan(out);
-    store_vectors(out, base, count, to);
-  }
-}
-
 __device__ inline void sum_pieces(const PieceRows& rows, uint4* to) {
   if (rows.num_rows == 2 && rows.weights == nullptr) {
     sum_two(rows, to);

@@ -46,16 +46,6 @@ class WarpRows {
     }
     begun_ = next_place(begun_);
   }
-  // Its rows come by ordinary loads: all places are for sums on their way.
-  __device__ machine::Row take_sum(const machine::SumRequest& request) {
-    await_free_place();
-    std::byte* place = place_row(begun_);
-    begun_ = next_place(begun_);
-    sum_from_memory(request, reinterpret_cast<uint4*>(place));
-    ptx::fence_proxy_async_shared_cta();
-    __syncwarp();
-    return {{place, 2 * std::int64_t{request.hidden}}, {}};
-  }
   __device__ machine::Row take_row(const machine::Row& row) {
     await_place(taken_);
     const std::byte* place = place_row(taken_);
@@ -115,37 +105,32 @@ class WarpRows {
   // time. What the rows' flags have acquired, wait_each has shown to copies.
   __device__ void sum_rows(const machine::SumRequest& request, const machine::SumRequest& next,
                            std::byte* out) {
-    const int room = room_of(request);
-    if (room == 0) {
-      sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
-      return;
-    }
-    const int vectors = request.hidden / 8;
-    const int pieces = (vectors + room - 1) / room;
-    const int next_room = room_of(next);
-    const int next_pieces = next_room == 0 ? 0 : (vectors + next_room - 1) / next_room;
-    for (int piece = 0; piece < pieces; ++piece) {
-      // As many ahead as there are parts.
-      for (; pieces_ahead_ < kSumParts; ++pieces_ahead_) {
-        const int later = piece + pieces_ahead_;
-        const int part = (part_ + pieces_ahead_) % kSumParts;
-        if (later < pieces) {
-          load_piece(request, {later * room, room, part});
-        } else if (later - pieces < next_pieces) {
-          load_piece(next, {(later - pieces) * next_room, next_room, part});
-        } else {
-          break;
-        }
-      }
-      await_place(part_);
-      sum_piece(request, {piece * room, room, part_}, out);
-      __syncwarp();
-      part_ = (part_ + 1) % kSumParts;
-      --pieces_ahead_;
-    }
+    if (room_of(request) == 0) return sum_directly(request, out);
+    for_pieces<false>(request, next, [&](const Piece& piece) {
+      sum_piece(request, piece, reinterpret_cast<uint4*>(out) + piece.first);
+    });
   }
 
  protected:
+  // The same to where bulk copies go: a piece's sum is made in place of its first row. All that is
+  // left is to be drained.
+  __device__ void put_sum(const machine::SumRequest& request, const machine::SumRequest& next,
+                          std::byte* to) {
+    if (room_of(request) == 0) return sum_directly(request, to);
+    for_pieces<true>(request, next, [&](const Piece& piece) {
+      sum_piece(request, piece, piece_rows(piece));
+      ptx::fence_proxy_async_shared_cta();
+      __syncwarp();
+      if (lane() == 0) {
+        ptx::bulk_copy_shared_to_global(
+            to + 16 * std::int64_t{piece.first},
+            reinterpret_cast<const std::byte*>(piece_rows(piece)),
+            static_cast<std::uint32_t>(16 * piece.count(request.hidden)));
+      }
+      ptx::bulk_commit_group();
+    });
+  }
+
   __device__ WarpRows(const SharedMap& map, std::byte* shared) : shared_(shared), map_(map) {}
 
   __device__ std::uint64_t* barrier(int i) const {
@@ -230,11 +215,47 @@ class WarpRows {
                                       barrier);
     }
   }
+  // kSends: what was sent of a part is read before the part is loaded again.
+  template <bool kSends, class Sum>
+  __device__ void for_pieces(const machine::SumRequest& request, const machine::SumRequest& next,
+                             Sum&& sum) {
+    const int room = room_of(request);
+    const int vectors = request.hidden / 8;
+    const int pieces = (vectors + room - 1) / room;
+    const int next_room = room_of(next);
+    const int next_pieces = next_room == 0 ? 0 : (vectors + next_room - 1) / next_room;
+    for (int piece = 0; piece < pieces; ++piece) {
+      // As many ahead as there are parts.
+      for (; pieces_ahead_ < kSumParts; ++pieces_ahead_) {
+        const int later = piece + pieces_ahead_;
+        const int part = (part_ + pieces_ahead_) % kSumParts;
+        if (later >= pieces + next_pieces) break;
+        if constexpr (kSends) {
+          ptx::bulk_wait_group_read<0>();
+          __syncwarp();
+        }
+        if (later < pieces) {
+          load_piece(request, {later * room, room, part});
+        } else {
+          load_piece(next, {(later - pieces) * next_room, next_room, part});
+        }
+      }
+      await_place(part_);
+      sum(Piece{piece * room, room, part_});
+      __syncwarp();
+      part_ = (part_ + 1) % kSumParts;
+      --pieces_ahead_;
+    }
+  }
   __device__ void sum_piece(const machine::SumRequest& request, const Piece& piece,
-                            std::byte* out) const {
+                            uint4* to) const {
     sum_pieces({piece_rows(piece), piece.room, piece.count(request.hidden), request.weights,
                 request.num_rows},
-               reinterpret_cast<uint4*>(out) + piece.first);
+               to);
+  }
+  // Of rows too short for that, or too many.
+  __device__ void sum_directly(const machine::SumRequest& request, std::byte* out) const {
+    sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
   }
 
   int begun_ = 0, taken_ = 0;         // the places of the warp's next rows to be begun, and taken
