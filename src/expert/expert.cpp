@@ -12,32 +12,16 @@ namespace braid {
 namespace {
 
 using expert::Job;
-using expert::Scratch;
 using expert::ScratchPool;
 using expert::Wave;
 using expert::WaveSteps;
 using expert::WorkerTeam;
 
-class BorrowedScratch {
- public:
-  explicit BorrowedScratch(ScratchPool& pool) : pool_(pool), scratch_(pool.take()) {}
-  ~BorrowedScratch() { pool_.give_back(std::move(scratch_)); }
-  BorrowedScratch(const BorrowedScratch&) = delete;
-  BorrowedScratch& operator=(const BorrowedScratch&) = delete;
-  Scratch& operator*() const { return *scratch_; }
-
- private:
-  ScratchPool& pool_;
-  std::unique_ptr<Scratch> scratch_;
-};
-
 void run_wave(WorkerTeam& team, WaveSteps steps) {
-  team.for_each(steps.num_unpack_items(),
-                [&](auto item, int worker) { steps.unpack(item, worker); });
-  team.for_each(steps.num_up_items(), [&](auto item, int worker) { steps.up(item, worker); });
-  team.for_each(steps.num_activate_items(),
-                [&](auto item, int worker) { steps.activate(item, worker); });
-  team.for_each(steps.num_down_items(), [&](auto item, int worker) { steps.down(item, worker); });
+  steps.unpack(team);
+  steps.up(team);
+  steps.activate(team);
+  steps.down(team);
 }
 
 void run_waves(const Job& job, const std::vector<Wave>& waves, ScratchPool& pool) {
@@ -45,7 +29,7 @@ void run_waves(const Job& job, const std::vector<Wave>& waves, ScratchPool& pool
   std::size_t num_blocks = 0;
   for (const Wave& wave : waves) num_blocks = max_of(num_blocks, wave.blocks.size());
   WorkerTeam team(job.how->num_workers);
-  const BorrowedScratch scratch(pool);
+  const expert::BorrowedScratch scratch(pool);
   (*scratch).reserve({job.hidden, job.width, job.block_rows, static_cast<std::int64_t>(num_blocks),
                       team.num_workers()});
   for (const Wave& wave : waves) run_wave(team, WaveSteps(job, wave, *scratch));
@@ -64,19 +48,23 @@ ExpertFfn::ExpertFfn(std::vector<ExpertWeights> experts, ExpertOptions options)
 
 ExpertFfn::~ExpertFfn() = default;
 
+Job ExpertFfn::job(const ExpertInput& input, const ExpertOutput& output,
+                   const ExpertRun& how) const {
+  return {.experts = &experts_,
+          .gemm = expert::panel_gemm(options_.engine),
+          .hidden = hidden_,
+          .width = width_,
+          .block_rows = options_.block_rows,
+          .row_capacity = input.row_capacity,
+          .rows = expert::RowReader(input),
+          .output = output,
+          .how = &how};
+}
+
 void ExpertFfn::run(const ExpertInput& input, const ExpertOutput& output,
                     const ExpertRun& how) const {
   expert::check_run(*this, input, output, how);
-  const Job job{.experts = &experts_,
-                .gemm = expert::panel_gemm(options_.engine),
-                .hidden = hidden_,
-                .width = width_,
-                .block_rows = options_.block_rows,
-                .row_capacity = input.row_capacity,
-                .rows = expert::RowReader(input),
-                .output = output,
-                .how = &how};
-  run_waves(job,
+  run_waves(job(input, output, how),
             expert::cut_into_waves(input.counts, how.begin, how.end,
                                    {options_.block_rows, options_.wave_blocks}),
             *scratch_);

@@ -73,8 +73,9 @@ struct ExpertRun {
 };
 
 namespace expert {
+struct Job;
 class ScratchPool;
-}
+}  // namespace expert
 
 class ExpertFfn {
  public:
@@ -98,6 +99,9 @@ class ExpertFfn {
   void run_dense(const Tensor& x, float* out, int num_workers = 1) const;
 
  private:
+  friend class ExpertPass;
+  expert::Job job(const ExpertInput& input, const ExpertOutput& output, const ExpertRun& how) const;
+
   std::vector<ExpertWeights> experts_;
   ExpertOptions options_;
   int hidden_ = 0;

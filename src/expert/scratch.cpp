@@ -26,6 +26,10 @@ void Scratch::reserve(const ScratchShape& shape) {
     panels_left =
         std::vector<std::atomic<std::int64_t>>(static_cast<std::size_t>(shape.num_blocks));
   }
+  reserve_workers(shape);
+}
+
+void Scratch::reserve_workers(const ScratchShape& shape) {
   if (std::ssize(workers) < shape.num_workers) {
     workers.resize(static_cast<std::size_t>(shape.num_workers));
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace braid::expert {
@@ -44,6 +45,8 @@ struct WorkerScratch {
 
 struct Scratch {
   void reserve(const ScratchShape& shape);
+  // The workers' own part of it, for more of them: what is in the slots stays.
+  void reserve_workers(const ScratchShape& shape);
 
   float* x_of(std::int64_t slot) const { return x.data() + slot * x_stride; }
   float* gate_of(std::int64_t slot) const { return gate.data() + slot * width_stride; }
@@ -68,6 +71,19 @@ class ScratchPool {
  private:
   std::mutex mutex_;
   std::vector<std::unique_ptr<Scratch>> free_;
+};
+
+class BorrowedScratch {
+ public:
+  explicit BorrowedScratch(ScratchPool& pool) : pool_(pool), scratch_(pool.take()) {}
+  ~BorrowedScratch() { pool_.give_back(std::move(scratch_)); }
+  BorrowedScratch(const BorrowedScratch&) = delete;
+  BorrowedScratch& operator=(const BorrowedScratch&) = delete;
+  Scratch& operator*() const { return *scratch_; }
+
+ private:
+  ScratchPool& pool_;
+  std::unique_ptr<Scratch> scratch_;
 };
 
 }  // namespace braid::expert

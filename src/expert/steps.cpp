@@ -38,11 +38,31 @@ WaveSteps::WaveSteps(const Job& job, const Wave& wave, Scratch& scratch)
   }
 }
 
+void WaveSteps::unpack(WorkerTeam& team) {
+  team.for_each(std::ssize(wave_.blocks),
+                [&](auto item, int worker) { unpack_block(item, worker); });
+}
+
+void WaveSteps::up(WorkerTeam& team) {
+  team.for_each(std::ssize(wave_.runs) * up_panels_,
+                [&](auto item, int worker) { up_panel(item, worker); });
+}
+
+void WaveSteps::activate(WorkerTeam& team) {
+  team.for_each(std::ssize(wave_.blocks) * activate_parts_,
+                [&](auto item, int /*worker*/) { activate_part(item); });
+}
+
+void WaveSteps::down(WorkerTeam& team) {
+  team.for_each(std::ssize(wave_.runs) * down_panels_,
+                [&](auto item, int worker) { down_panel(item, worker); });
+}
+
 const ExpertWeights& WaveSteps::weights_of(int expert) const {
   return (*job_.experts)[static_cast<std::size_t>(expert)];
 }
 
-void WaveSteps::unpack(std::int64_t item, int worker) {
+void WaveSteps::unpack_block(std::int64_t item, int worker) {
   const Block& block = wave_.blocks[static_cast<std::size_t>(item)];
   float* rows = scratch_.workers[static_cast<std::size_t>(worker)].panel.data();
   const std::int64_t first = block.expert * job_.row_capacity + block.first_row;
@@ -52,7 +72,7 @@ void WaveSteps::unpack(std::int64_t item, int worker) {
   turn_rows(rows, block, shape_of(job_.hidden), scratch_.x_of(item));
 }
 
-void WaveSteps::up(std::int64_t item, int worker) {
+void WaveSteps::up_panel(std::int64_t item, int worker) {
   const BlockRun& run = wave_.runs[static_cast<std::size_t>(item / up_panels_)];
   const ExpertWeights& weights = weights_of(run.expert);
   const std::int64_t channel = item % up_panels_ * kPanelRows;
@@ -70,7 +90,7 @@ void WaveSteps::up(std::int64_t item, int worker) {
   }
 }
 
-void WaveSteps::activate(std::int64_t item, int /*worker*/) {
+void WaveSteps::activate_part(std::int64_t item) {
   const std::int64_t slot = item / activate_parts_;
   const std::int64_t channel = item % activate_parts_ * kActivateChannels;
   const std::int64_t end = min_of<std::int64_t>(channel + kActivateChannels, job_.width);
@@ -81,7 +101,7 @@ void WaveSteps::activate(std::int64_t item, int /*worker*/) {
   }
 }
 
-void WaveSteps::down(std::int64_t item, int worker) {
+void WaveSteps::down_panel(std::int64_t item, int worker) {
   const BlockRun& run = wave_.runs[static_cast<std::size_t>(item / down_panels_)];
   const std::int64_t channel = item % down_panels_ * kPanelRows;
   WorkerScratch& own = scratch_.workers[static_cast<std::size_t>(worker)];

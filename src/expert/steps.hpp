@@ -1,5 +1,5 @@
 // The network as four steps over (expert, row block) units. Each step is a number of items that
-// are independent of each other; a step starts after the one before has ended.
+// are independent of each other, which a team shares; a step starts after the one before has ended.
 //
 //   unpack     item: a block            rows to f32, tokens as the fastest axis
 //   up         item: an expert's panel  gate and up projection of all the wave's blocks
@@ -15,6 +15,7 @@
 #include "expert/row_reader.hpp"
 #include "expert/scratch.hpp"
 #include "expert/wave.hpp"
+#include "expert/worker_team.hpp"
 
 namespace braid::expert {
 
@@ -35,17 +36,16 @@ class WaveSteps {
  public:
   WaveSteps(const Job& job, const Wave& wave, Scratch& scratch);
 
-  std::int64_t num_unpack_items() const { return std::ssize(wave_.blocks); }
-  std::int64_t num_up_items() const { return std::ssize(wave_.runs) * up_panels_; }
-  std::int64_t num_activate_items() const { return std::ssize(wave_.blocks) * activate_parts_; }
-  std::int64_t num_down_items() const { return std::ssize(wave_.runs) * down_panels_; }
-
-  void unpack(std::int64_t item, int worker);
-  void up(std::int64_t item, int worker);
-  void activate(std::int64_t item, int worker);
-  void down(std::int64_t item, int worker);
+  void unpack(WorkerTeam& team);
+  void up(WorkerTeam& team);
+  void activate(WorkerTeam& team);
+  void down(WorkerTeam& team);
 
  private:
+  void unpack_block(std::int64_t item, int worker);
+  void up_panel(std::int64_t item, int worker);
+  void activate_part(std::int64_t item);
+  void down_panel(std::int64_t item, int worker);
   const ExpertWeights& weights_of(int expert) const;
   PanelShape shape_of(std::int64_t depth) const { return {depth, job_.block_rows}; }
   void store_tile(const Block& block, std::int64_t channel, const float* tile) const;

@@ -37,11 +37,11 @@ void check_shape(const Named& who, const WeightView& view, std::int64_t rows, st
           who.expert, who.name, view.rows, view.cols, rows, cols);
 }
 
+}  // namespace
+
 void check_workers(int num_workers) {
   require(num_workers >= 1, "num_workers is {}, but must be at least 1", num_workers);
 }
-
-}  // namespace
 
 void check_options(const ExpertOptions& options) {
   require(options.block_rows >= 16 && options.block_rows <= 256 && options.block_rows % 16 == 0,
@@ -68,6 +68,12 @@ void check_weights(const std::vector<ExpertWeights>& experts) {
 void check_run(const ExpertFfn& ffn, const ExpertInput& input, const ExpertOutput& output,
                const ExpertRun& how) {
   check_workers(how.num_workers);
+  check_call(ffn, input, output, how);
+  check_rows(input, output, how);
+}
+
+void check_call(const ExpertFfn& ffn, const ExpertInput& input, const ExpertOutput& output,
+                const ExpertRun& how) {
   require(how.begin >= 0 && how.begin <= how.end && how.end <= ffn.num_experts(),
           "the range of experts is [{}, {}), but must lie in [0, {})", how.begin, how.end,
           ffn.num_experts());
@@ -83,6 +89,9 @@ void check_run(const ExpertFfn& ffn, const ExpertInput& input, const ExpertOutpu
   require(input.format == DispatchFormat::kBf16 || input.hidden % kScaleGroup == 0,
           "hidden is {}, but must be a multiple of {} for format {}", input.hidden, kScaleGroup,
           to_string(input.format));
+}
+
+void check_rows(const ExpertInput& input, const ExpertOutput& output, const ExpertRun& how) {
   if (how.begin == how.end) return;
   require(input.counts != nullptr, "counts is null, but must name a count per expert");
   bool any = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace braid::expert {
@@ -28,6 +29,8 @@ struct Wave {
   std::vector<BlockRun> runs;
   std::vector<Block> blocks;  // slot by slot
 };
+
+inline constexpr int kAllBlocks = std::numeric_limits<int>::max();  // one wave
 
 struct WaveShape {
   int block_rows = 0;
