@@ -54,30 +54,11 @@
 
 #include "braid/format.hpp"
 #include "braid/group.hpp"
+#include "braid/operations.hpp"
 #include "braid/stream.hpp"
 #include "braid/tensor.hpp"
 
 namespace braid {
-
-// What one copy of a token on the wire is for.
-enum class FanOut : std::uint8_t {
-  kAuto,       // per_rank: never more bytes, and one row less to write for each shared rank
-  kPerExpert,  // one copy for each expert that the token names
-  kPerRank,    // one copy for each rank; the receiver places it into each of its experts
-};
-
-// Where a token's rows are summed.
-enum class Reduce : std::uint8_t {
-  kTokenRank,   // at home, one row a route, in fixed top-k order in float32: bit-equal for every
-                // fan-out, round count and schedule
-  kExpertRank,  // first at the experts' rank, one row a (rank, round): fewer bytes, one more BF16
-                // rounding; bit-equal at an equal number of rounds. Needs the weights in dispatch
-};
-
-const char* to_string(FanOut fan_out) noexcept;  // "auto", "per_expert", "per_rank"
-const char* to_string(Reduce reduce) noexcept;   // "token_rank", "expert_rank"
-FanOut parse_fan_out(const char* text);          // throws kInvalidArgument listing what there is
-Reduce parse_reduce(const char* text);
 
 struct BufferOptions {
   int num_experts = 0;  // E; divisible by R
@@ -119,53 +100,6 @@ struct MemoryPlan {
   std::vector<MemoryRegion> local;      // this rank's own: state and handle tables
   std::uint64_t symmetric_bytes = 0;
   std::uint64_t local_bytes = 0;
-};
-
-struct DispatchInput {
-  Tensor x;         // [n, H] bf16, n <= T
-  Tensor topk_idx;  // [n, k] i32 or i64; -1: no route. Kept by the handle: alive until combine ends
-  Tensor topk_weights;  // [n, k] f32, optional; needed where combine reduces at the expert rank
-};
-
-struct DispatchOutput {
-  Tensor x;  // [Le, R*T, H] bf16, or f8_e4m3 for the FP8 formats; rows past the count untouched
-  Tensor scales;  // FP8: [Le, R*T, words], of H/128 f32 or (UE8M0) ceil(H/512) i32; [Le, words,
-                  // R*T] where scale_layout is kColumnMajor; not given for BF16
-  Tensor counts;  // [Le] i32, written when the expert's round was received
-  Tensor received_total;  // optional [Le] i64: += counts; one operation in flight may have it
-  Tensor waited_ns;       // optional [R] i64: += nanoseconds spent waiting for each source rank
-};
-
-struct DispatchOptions {
-  DispatchFormat format = DispatchFormat::kFp8;
-  FanOut fan_out = FanOut::kAuto;
-  ScaleLayout scale_layout = ScaleLayout::kRowMajor;  // of the FP8 formats' scales in the output
-  int num_rounds = 1;                                 // G; divides Le
-  int send_workers = 0;                               // the SM budget of a send; 0: the buffer's
-  int receive_workers = 0;
-};
-
-struct CombineInput {
-  // [Le, R*T, H] bf16, laid out as dispatch's output; or with rows_of_one_round set, [Le/G, R*T, H]
-  // for each round: then each combine_send takes its round's rows from here. Not given, without
-  // rows_of_one_round: the rows are those of the handle's combine_region().
-  Tensor x;
-  Tensor topk_weights;  // [n, k] f32; ignored where they travelled with dispatch (kExpertRank)
-};
-
-struct CombineOutput {
-  Tensor x;          // [n, H] bf16; a token without any route gets zeros
-  Tensor waited_ns;  // optional [R] i64, as in dispatch
-};
-
-struct CombineOptions {
-  CombineFormat format = CombineFormat::kBf16;
-  Reduce reduce = Reduce::kTokenRank;
-  int num_rounds = 1;  // G; may differ from dispatch's
-  bool rows_of_one_round = false;
-  int block_rows = 64;  // kTokenRank: rows of the (expert, row block) units of a send
-  int send_workers = 0;
-  int receive_workers = 0;
 };
 
 // What crossed memory or network on behalf of this rank's sends, payload and metadata together.

@@ -45,6 +45,8 @@ struct AbortRecord {
   std::int32_t round = 0;
   std::uint32_t epoch = 0;
   std::int32_t peer_ended = 0;  // 1: the culprit's process or thread has ended
+  std::int32_t expert = -1;     // as in machine::WaitTag
+  std::int32_t block = -1;
 };
 
 // Where failures are reported: the same in every kind of buffer's block, so that whoever waits

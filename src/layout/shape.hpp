@@ -95,6 +95,10 @@ struct BufferShape {
   BRAID_HD constexpr std::int64_t row_capacity() const {
     return static_cast<std::int64_t>(num_ranks) * max_tokens;
   }
+  // Block signals, [Le][blocks_of_expert]: the blocks that those rows could fill.
+  BRAID_HD constexpr std::int64_t blocks_of_expert(int block_rows) const {
+    return ceil_div(row_capacity(), std::int64_t{block_rows});
+  }
   // The experts' output of one handle, BF16.
   BRAID_HD constexpr std::int64_t combine_region_bytes() const {
     return num_local() * row_capacity() * 2 * std::int64_t{hidden};

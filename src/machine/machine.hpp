@@ -52,6 +52,12 @@ struct WaitTag {
   std::int32_t round = 0;
   std::int32_t peer = 0;  // the rank that would raise the flag
   Until until = Until::kExactly;
+  // Of a wait for rows that this rank itself is making (then peer is this rank): a local expert and
+  // a block of its rows.
+  std::int32_t expert = -1;
+  std::int32_t block = -1;
+
+  BRAID_HD constexpr bool is_of_block() const { return expert >= 0; }
 };
 
 BRAID_HD constexpr bool is_reached(Word seen, std::uint32_t epoch, const WaitTag& tag) {
@@ -63,6 +69,11 @@ struct WaitResult {
   bool reached = false;
   Word seen = 0;
 };
+
+// A block's signal as a wait sees it: a word whose epoch is the count.
+BRAID_HD constexpr Word signal_word(std::int32_t count) {
+  return layout::make_word(static_cast<std::uint32_t>(count), 0);
+}
 
 // What to do when a peer does not answer in time. Only kFail is offered: the operation ends, and
 // every rank of the group with it.
@@ -114,7 +125,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
                            const Word* flag, Word word, std::uint32_t* counter, int rank,
                            WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
                            const std::uint16_t* row, std::int64_t* total, Word* host_word,
-                           const Row& whole, WaitResult (*wait_for)(int), void (*each)(int),
+                           const std::int32_t* signal, const Row& whole,
+                           WaitResult (*wait_for)(int), void (*each)(int),
                            void (*fill)(std::byte*)) {
   // Where this thread is.
   { m.rank() } -> std::same_as<int>;
@@ -150,6 +162,10 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // this rank or a peer has failed. The time it took is added to *total (may be null).
   { m.wait(flag, 1U, tag, total) } -> std::same_as<WaitResult>;
   { m.wait_warp(flag, 1U, tag, total) } -> std::same_as<WaitResult>;  // a warp for one flag
+  // The same for a count that whoever makes this rank's rows adds to, on this device: until it is
+  // the expected one. What it acquired is shown to the rows that the worker stages after
+  // sync_worker.
+  { m.wait_count(signal, 1, tag) } -> std::same_as<WaitResult>;
   // A warp's waits, wait_for(i) for each i in [0, n), shared out over its lanes: whether all ended
   // well. What they acquired is shown to the rows that the warp begins afterwards.
   { m.wait_each(1, wait_for) } -> std::same_as<bool>;

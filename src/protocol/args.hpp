@@ -44,6 +44,8 @@ struct CombineArgs {
   bool at_expert_rank = false;
   bool rows_of_one_round = false;
   int block_rows = 64;
+  const std::int32_t* signals = nullptr;  // [Le, blocks_of_expert], or none
+  std::int32_t signal_threshold = 0;
   const std::uint16_t* x = nullptr;   // [Le or Le/G, R*T, H] bf16
   const float* weights = nullptr;     // [n, k]; not read at the expert rank
   std::uint16_t* out = nullptr;       // [n, H] bf16

@@ -73,7 +73,22 @@ BRAID_HD void send_words_home(M& m, const CombineArgs& a, const machine::Staged&
   if (m.thread() == 0) m.count_message(rank);
 }
 
-// One (expert, row block) unit: where a block signal will be one wait.
+// Whether a block's rows are there: at once, or when their producer has said so.
+template <Machine M>
+BRAID_HD bool await_block(M& m, const CombineArgs& a, int expert, std::int64_t block, int round) {
+  if (a.signals == nullptr) return true;
+  if (m.thread() == 0) {
+    WaitTag tag{Operation::kCombineSend, round, m.rank()};
+    tag.expert = expert;
+    tag.block = static_cast<std::int32_t>(block);
+    const std::int64_t blocks = a.op.map.shape.blocks_of_expert(a.block_rows);
+    m.wait_count(a.signals + expert * blocks + block, a.signal_threshold, tag);
+  }
+  m.sync_worker();
+  return !m.failed();
+}
+
+// One (expert, row block) unit.
 template <Machine M>
 BRAID_HD void send_unit(M& m, const CombineArgs& a, int expert, Range rows, int round,
                         std::uint32_t epoch) {
@@ -98,6 +113,7 @@ BRAID_HD void send_rows(M& m, const CombineArgs& a, int round, std::uint32_t epo
     const std::int64_t blocks = ceil_div(count, std::int64_t{a.block_rows});
     for (; unit < blocks; unit += m.num_workers()) {
       const std::int64_t begin = unit * a.block_rows;
+      if (!await_block(m, a, expert, unit, round)) return;
       send_unit(m, a, expert, {begin, min_of(begin + a.block_rows, count)}, round, epoch);
     }
     unit -= blocks;

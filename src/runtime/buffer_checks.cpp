@@ -30,6 +30,24 @@ protocol::OperationArgs operation_args(const detail::BufferState& buffer) {
   return op;
 }
 
+// Whether a combine's signals, its threshold and what they are for go together.
+void check_signals(const layout::BufferShape& shape, const Tensor& signals,
+                   const CombineOptions& options) {
+  if (signals.empty()) {
+    require(options.signal_threshold == 0, "signal_threshold is {}, but no block_signals are given",
+            options.signal_threshold);
+    return;
+  }
+  require(options.reduce == Reduce::kTokenRank,
+          "block_signals are given, but reduce is {}: only token_rank sends rows block by block",
+          to_string(options.reduce));
+  require(options.signal_threshold >= 1,
+          "signal_threshold is {}, but must be at least 1 where block_signals are given",
+          options.signal_threshold);
+  check_tensor("block_signals", signals, {DType::kInt32},
+               {shape.num_local(), shape.blocks_of_expert(options.block_rows)});
+}
+
 void check_budgets(const protocol::Engine& engine, int send, int receive) {
   check_workers("send", send, engine.budget());
   check_workers("receive", receive, engine.budget());
@@ -116,6 +134,7 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   check_rounds(options.num_rounds, shape);
   check_budgets(*handle.buffer->engine, options.send_workers, options.receive_workers);
   require(options.block_rows >= 1, "block_rows is {}, but must be at least 1", options.block_rows);
+  check_signals(shape, input.block_signals, options);
   const bool at_expert_rank = options.reduce == Reduce::kExpertRank;
   require(!at_expert_rank || handle.has_weights,
           "reduce is expert_rank, but {} was given no topk_weights to take along",
@@ -144,6 +163,7 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   check_optional("output waited_ns", output.waited_ns, DType::kInt64, shape.num_ranks);
   check_reach(handle.buffer->group, {{"x", &input.x},
                                      {"topk_weights", &input.topk_weights},
+                                     {"block_signals", &input.block_signals},
                                      {"output x", &output.x},
                                      {"output waited_ns", &output.waited_ns}});
 
@@ -151,6 +171,8 @@ protocol::CombineArgs checked_combine(const detail::HandleState& handle, const C
   args.at_expert_rank = at_expert_rank;
   args.rows_of_one_round = options.rows_of_one_round;
   args.block_rows = options.block_rows;
+  args.signals = input.block_signals.as<const std::int32_t>();
+  args.signal_threshold = options.signal_threshold;
   args.x = in_region ? combine_region(handle) : input.x.as<const std::uint16_t>();
   args.weights = input.topk_weights.as<const float>();
   args.out = output.x.as<std::uint16_t>();

@@ -21,6 +21,33 @@ const char* name_of(machine::Operation operation) {
   return "operation";
 }
 
+// Who did not do what, within what time.
+std::string missed(const protocol::Failure& failure, std::int64_t timeout_ms) {
+  const double seconds = static_cast<double>(timeout_ms) / 1000.0;
+  if (failure.tag.is_of_block()) {
+    return fmt::format("block {} of rank {}'s local expert {} was not signaled within {:.1f} s",
+                       failure.tag.block, failure.tag.peer, failure.tag.expert, seconds);
+  }
+  if (failure.peer_ended) {
+    return fmt::format("rank {} ended before it answered rank {}", failure.tag.peer,
+                       failure.reporter);
+  }
+  return fmt::format("rank {} did not answer rank {} within {:.1f} s", failure.tag.peer,
+                     failure.reporter, seconds);
+}
+
+// What was waited for. Only the reporter knows what it saw.
+std::string expectation(const protocol::Failure& failure, bool own) {
+  const std::uint32_t seen = layout::epoch_of(failure.seen);
+  if (failure.tag.is_of_block()) {
+    return fmt::format("expected signal {}{}", failure.expected_epoch,
+                       own ? fmt::format(", saw {}", static_cast<std::int32_t>(seen)) : "");
+  }
+  return fmt::format(
+      "expected epoch {}{}", failure.expected_epoch,
+      own ? fmt::format(", saw epoch {} with value {}", seen, layout::value_of(failure.seen)) : "");
+}
+
 constexpr std::uint64_t kMostOperations = (std::uint64_t{1} << 32) - 2;
 
 }  // namespace
@@ -83,7 +110,7 @@ void BufferCore::throw_failure() {
   if (!failed) return;
   const protocol::Failure& failure = *failed;
   const bool own = failure.reporter == group.rank();
-  if (failure.tag.peer == failure.reporter) {
+  if (failure.tag.peer == failure.reporter && !failure.tag.is_of_block()) {
     const std::string text =
         own ? fmt::format("rank {}'s own operations failed", group.rank())
             : fmt::format(
@@ -94,20 +121,9 @@ void BufferCore::throw_failure() {
     fail(std::make_exception_ptr(error));
     throw error;
   }
-  const std::string did_not =
-      failure.peer_ended
-          ? fmt::format("rank {} ended before it answered rank {}", failure.tag.peer,
-                        failure.reporter)
-          : fmt::format("rank {} did not answer rank {} within {:.1f} s", failure.tag.peer,
-                        failure.reporter, static_cast<double>(group.timeout_ms()) / 1000.0);
-  // Only the reporter knows what it saw.
-  const std::string saw =
-      own ? fmt::format(", saw epoch {} with value {}", layout::epoch_of(failure.seen),
-                        layout::value_of(failure.seen))
-          : "";
   const std::string wait =
-      fmt::format("{} in {}, round {} (expected epoch {}{})", did_not,
-                  name_of(failure.tag.operation), failure.tag.round, failure.expected_epoch, saw);
+      fmt::format("{} in {}, round {} ({})", missed(failure, group.timeout_ms()),
+                  name_of(failure.tag.operation), failure.tag.round, expectation(failure, own));
   const std::string text =
       own ? wait
           : fmt::format("rank {} ended its operations because rank {} reported: {}", group.rank(),

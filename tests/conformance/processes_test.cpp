@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   if (conformance::is_rank()) {
     return conformance::run_rank({}, [](braid::Group& group) {
       conformance::run_cases(group, conformance::cases_of_this_build());
+      conformance::run_block_signals(group);
     });
   }
   ::testing::InitGoogleTest(&argc, argv);

@@ -4,6 +4,7 @@
 
 #include "conformance/rank_run.hpp"
 #include "conformance/schedule_run.hpp"
+#include "conformance/signal_run.hpp"
 #include "support/ranks.hpp"
 
 namespace braid::conformance {
@@ -58,6 +59,16 @@ void run_empty_ranks_for_a_hundred_epochs(Group& group) {
   require_same(run.run(c, Routing::kFull, 50), "full");
 }
 
+void run_block_signals(Group& group) {
+  SignalRun run(group, buffer_options(group.topology()));
+  std::uint64_t seed = 1;
+  for (const SignalCase& s : signal_cases()) {
+    for (const Routing routing : kRoutings) {
+      require_same(run.run_signals(s, routing, seed++), s.name() + "/" + to_string(routing));
+    }
+  }
+}
+
 void run_schedule(Group& group, int depth, int num_steps) {
   BufferOptions options = buffer_options(group.topology());
   options.depth = depth;
@@ -83,6 +94,10 @@ Failures each_round_goes_home_before_the_next_arrives(const Ranks& ranks) {
 
 Failures all_empty_ranks_for_a_hundred_epochs(const Ranks& ranks) {
   return testing::run_ranks(ranks.topology, ranks.options, run_empty_ranks_for_a_hundred_epochs);
+}
+
+Failures block_signals(const Ranks& ranks) {
+  return testing::run_ranks(ranks.topology, ranks.options, run_block_signals);
 }
 
 Failures random_schedule(const Ranks& ranks, int depth, int num_steps) {

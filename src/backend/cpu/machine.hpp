@@ -105,6 +105,10 @@ class CpuMachine {
                                 std::int64_t* waited_ns) const {
     return wait(flag, epoch, tag, waited_ns);
   }
+  machine::WaitResult wait_count(const std::int32_t* count, std::int32_t expected,
+                                 const machine::WaitTag& tag) const {
+    return context_.wait_count(count, expected, tag);
+  }
   bool failed() const { return context_.failed(); }
   void report_bad_choice(std::int64_t token, int choice, std::int64_t value) {
     context_.report_bad_choice(token, choice, value);

@@ -19,8 +19,9 @@ constexpr int kYieldLooks = 400;
 constexpr std::chrono::microseconds kSleep{50};
 constexpr int kLooksToEnded = 1024;  // about 0.1 s of sleeps: asking is a system call
 
-Word load_acquire(const Word* flag) {
-  return std::atomic_ref<Word>(*const_cast<Word*>(flag)).load(std::memory_order_acquire);
+template <class T>
+T load_acquire(const T* flag) {
+  return std::atomic_ref<T>(*const_cast<T*>(flag)).load(std::memory_order_acquire);
 }
 
 }  // namespace
@@ -37,11 +38,23 @@ RankContext::RankContext(int rank, const layout::ControlMap& control, SymmetricM
 
 machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
                                       const machine::WaitTag& tag) {
+  return wait_for([flag] { return load_acquire(flag); }, epoch, tag);
+}
+
+machine::WaitResult RankContext::wait_count(const std::int32_t* count, std::int32_t expected,
+                                            const machine::WaitTag& tag) {
+  return wait_for([count] { return machine::signal_word(load_acquire(count)); },
+                  static_cast<std::uint32_t>(expected), tag);
+}
+
+template <class Look>
+machine::WaitResult RankContext::wait_for(Look&& look_at, std::uint32_t epoch,
+                                          const machine::WaitTag& tag) {
   const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms_);
   Word seen = 0;
   bool ended = false;
   for (int look = 0;; ++look) {
-    seen = load_acquire(flag);
+    seen = look_at();
     if (machine::is_reached(seen, epoch, tag)) return {true, seen};
     if (ended) break;  // this was one look more, since the peer may have answered before it ended
     if (look < kBusyLooks) continue;
@@ -53,7 +66,7 @@ machine::WaitResult RankContext::wait(const Word* flag, std::uint32_t epoch,
     if (look % 16 != 0) continue;
     if (failed() || heard_of_failure()) return {false, seen};
     if (Clock::now() >= deadline) break;
-    ended = look % kLooksToEnded == 0 && has_ended(tag.peer);
+    ended = look % kLooksToEnded == 0 && !tag.is_of_block() && has_ended(tag.peer);
   }
   const Failure failure{tag, epoch, seen, rank_, ended};
   // Only the first: all ranks are to name the same culprit.
@@ -101,6 +114,8 @@ void RankContext::report(const Failure& failure) {
   record.round = failure.tag.round;
   record.epoch = failure.expected_epoch;
   record.peer_ended = failure.peer_ended ? 1 : 0;
+  record.expert = failure.tag.expert;
+  record.block = failure.tag.block;
   const auto raised = static_cast<Word>(rank_) + 1;
   const auto offset = static_cast<std::uint64_t>(control_.abort_record(rank_));
   for (int peer = 0; peer < control_.num_ranks; ++peer) {
@@ -114,6 +129,8 @@ void RankContext::report(const Failure& failure) {
       line->round = record.round;
       line->epoch = record.epoch;
       line->peer_ended = record.peer_ended;
+      line->expert = record.expert;
+      line->block = record.block;
       flag.store(raised, std::memory_order_release);
       continue;
     }
@@ -142,11 +159,12 @@ bool RankContext::heard_of_failure() {
     auto* line = reinterpret_cast<layout::AbortRecord*>(local() + control_.abort_record(peer));
     const std::atomic_ref<Word> flag(line->raised);
     if (flag.load(std::memory_order_acquire) == 0) continue;
-    fail({{static_cast<machine::Operation>(line->operation), line->round, line->culprit},
-          line->epoch,
-          0,
-          peer,
-          line->peer_ended != 0});
+    const machine::WaitTag tag{.operation = static_cast<machine::Operation>(line->operation),
+                               .round = line->round,
+                               .peer = line->culprit,
+                               .expert = line->expert,
+                               .block = line->block};
+    fail({tag, line->epoch, 0, peer, line->peer_ended != 0});
     return true;
   }
   return false;

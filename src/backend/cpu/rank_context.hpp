@@ -60,6 +60,9 @@ class RankContext {
   // that many ranks share few cores. Ends unreached at the deadline, and as soon as this rank or a
   // peer has failed.
   machine::WaitResult wait(const Word* flag, std::uint32_t epoch, const machine::WaitTag& tag);
+  // The same for a block's signal.
+  machine::WaitResult wait_count(const std::int32_t* count, std::int32_t expected,
+                                 const machine::WaitTag& tag);
 
   // This rank can't go on: ends its operations and tells its peers.
   void fail_here();
@@ -75,6 +78,8 @@ class RankContext {
   void give_back(std::unique_ptr<WorkerMemory> memory);
 
  private:
+  template <class Look>
+  machine::WaitResult wait_for(Look&& look_at, std::uint32_t epoch, const machine::WaitTag& tag);
   bool fail(const Failure& failure);
   void report(const Failure& failure);
   bool heard_of_failure();

@@ -62,9 +62,10 @@ bool block::takes(const protocol::DispatchArgs& args) {
 bool block::takes(const protocol::CombineArgs& args) {
   const std::int64_t homes =
       std::int64_t{args.experts.num_ranks} * args.op.map.shape.max_tokens * kHomeParts;
-  return args.experts.num_rounds == 1 && args.format == CombineFormat::kBf16 &&
-         args.experts.num_ranks <= kWarpLanes && args.op.map.shape.hidden <= kMostBlockHidden &&
-         is_aligned(args.x) && is_aligned(args.out) && map_of(args).in_rows >= 3 &&
+  return args.signals == nullptr && args.experts.num_rounds == 1 &&
+         args.format == CombineFormat::kBf16 && args.experts.num_ranks <= kWarpLanes &&
+         args.op.map.shape.hidden <= kMostBlockHidden && is_aligned(args.x) &&
+         is_aligned(args.out) && map_of(args).in_rows >= 3 &&
          homes * args.op.map.shape.max_tokens < std::int64_t{1} << 31 &&
          std::int64_t{args.experts.num_experts} * args.experts.num_local() < std::int64_t{1} << 32;
 }

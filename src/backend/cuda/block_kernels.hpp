@@ -10,7 +10,7 @@ namespace braid::cuda::block {
 
 // One round and one copy a rank; rows that fit; addresses aligned for 16-byte loads and stores.
 bool takes(const protocol::DispatchArgs& args);
-// One round of BF16 rows; the same of rows and addresses.
+// One round of BF16 rows without block signals; the same of rows and addresses.
 bool takes(const protocol::CombineArgs& args);
 
 // On the current device.

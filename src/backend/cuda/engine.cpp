@@ -280,7 +280,7 @@ protocol::Failure CudaEngine::read_failure() const {
       return failure;  // the device is lost: what the record says is all there is
     }
     if (line.raised == 0 || line.culprit != record.tag.peer || line.round != record.tag.round ||
-        line.epoch != record.expected_epoch) {
+        line.epoch != record.expected_epoch || line.expert != record.tag.expert) {
       continue;
     }
     failure.reporter = peer;

@@ -37,6 +37,16 @@ class RankFlagsOf {
     return wait_for([&] { return ptx::ld_acquire_sys_u64(flag); }, epoch, tag, waited_ns);
   }
 
+  // A block's signal. At system scope: it may be in pinned host memory, and be raised by a copy.
+  __device__ WaitResult wait_count(const std::int32_t* count, std::int32_t expected,
+                                   const WaitTag& tag) const {
+    const auto* word = reinterpret_cast<const std::uint32_t*>(count);
+    const auto look = [word] {
+      return machine::signal_word(static_cast<std::int32_t>(ptx::ld_acquire_sys_u32(word)));
+    };
+    return wait_for(look, static_cast<std::uint32_t>(expected), tag, nullptr);
+  }
+
   // For several words: look() loads them all, and returns one that is not there yet if there is
   // one, else any.
   template <class Look>
@@ -51,7 +61,10 @@ class RankFlagsOf {
       seen = look();
       reached = machine::is_reached(seen, epoch, tag);
       if (reached || looks % kLooksPerCheck != 0) continue;
-      if (ends_wait(args_, map_, tag.operation, tag.round, tag.peer, epoch, seen, start)) break;
+      if (ends_wait(args_, map_, tag.operation, tag.round, tag.peer, tag.expert, tag.block, epoch,
+                    seen, start)) {
+        break;
+      }
     }
     if (waited_ns != nullptr) {
       ptx::red_add_relaxed_gpu_u64(reinterpret_cast<std::uint64_t*>(waited_ns),
@@ -80,13 +93,13 @@ class RankFlagsOf {
   // way of the stack.
   static __device__ __noinline__ bool ends_wait(const MachineArgs& args, const Map& map,
                                                 machine::Operation operation, int round, int peer,
-                                                std::uint32_t epoch, Word seen,
-                                                std::uint64_t start) {
+                                                int expert, int block, std::uint32_t epoch,
+                                                Word seen, std::uint64_t start) {
     const RankFlagsOf flags(args, map);
     if (flags.rank_failed() || flags.heard_of_failure()) return true;
     const auto timeout_ns = static_cast<std::uint64_t>(args.timeout_ns);
     if (ptx::globaltimer_ns() - start < timeout_ns) return false;
-    flags.give_up({operation, round, peer}, epoch, seen);
+    flags.give_up({operation, round, peer, machine::Until::kExactly, expert, block}, epoch, seen);
     return true;
   }
 
@@ -101,7 +114,8 @@ class RankFlagsOf {
       const auto* line =
           reinterpret_cast<const layout::AbortRecord*>(args_.local + map_.abort_record(peer));
       if (ptx::ld_acquire_sys_u64(&line->raised) == 0) continue;
-      record({static_cast<machine::Operation>(line->operation), line->round, line->culprit},
+      record({static_cast<machine::Operation>(line->operation), line->round, line->culprit,
+              machine::Until::kExactly, line->expert, line->block},
              line->epoch, 0);
       return true;
     }
@@ -119,6 +133,8 @@ class RankFlagsOf {
       line->operation = static_cast<std::int32_t>(tag.operation);
       line->round = tag.round;
       line->epoch = epoch;
+      line->expert = tag.expert;
+      line->block = tag.block;
       ptx::st_release_sys_u64(&line->raised, static_cast<Word>(args_.rank) + 1);
     }
   }

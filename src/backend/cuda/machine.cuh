@@ -94,6 +94,12 @@ class CudaMachineOf : public WarpRows {
     missed_ = missed_ || !result.reached;
     return result;
   }
+  __device__ WaitResult wait_count(const std::int32_t* count, std::int32_t expected,
+                                   const WaitTag& tag) {
+    const WaitResult result = flags_.wait_count(count, expected, tag);
+    missed_ = missed_ || !result.reached;
+    return result;
+  }
   template <class F>
   __device__ bool wait_each(int count, F&& f) {
     bool reached = true;
