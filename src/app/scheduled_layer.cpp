@@ -126,11 +126,16 @@ struct ScheduledLayer::Parts {
     return batch == 0 ? Range{0, split.tokens} : Range{split.tokens, x.dim(0)};
   }
 
-  void prepare(State& state, int batch, int micro_batches) {
-    while (static_cast<int>(received.size()) <= batch) {
+  // What a pass needs and the last one had not.
+  void extend(const Schedule& schedule, int micro_batches) {
+    while (static_cast<int>(received.size()) < micro_batches) {
       received.emplace_back(communication, layer.shape, max_tokens);
       rows.push_back(received.back().rows_like_x());
     }
+    while (streams.size() < schedule.lanes.size()) streams.push_back(Stream::cpu());
+  }
+
+  void prepare(State& state, int batch, int micro_batches) const {
     const auto at = static_cast<std::size_t>(batch);
     const Range range = batch_range(batch, micro_batches);
     state.set("x", rows_of(x, range));
@@ -141,11 +146,6 @@ struct ScheduledLayer::Parts {
                                   .output = rows_of(output.tensor(), range),
                                   .block_signals = signals.tensor()});
     if (shared) state.set("shared_memory", rows_of(shared_out.tensor(), range));
-  }
-
-  Stream stream(int lane) {
-    while (static_cast<int>(streams.size()) <= lane) streams.push_back(Stream::cpu());
-    return streams[static_cast<std::size_t>(lane)];
   }
 
   Group& group;
@@ -172,14 +172,16 @@ ScheduledLayer::~ScheduledLayer() = default;
 ScheduledPass ScheduledLayer::pass(const Schedule& schedule, int micro_batches) {
   Parts& parts = *parts_;
   parts.last_batches = micro_batches;
+  parts.extend(schedule, micro_batches);
   // A row that nobody writes is then not a number, instead of the last repeat's right one.
   std::memset(parts.output.as<void>(), 0xff, parts.output.tensor().num_bytes());
   parts.group.barrier();
   const Clock::time_point start = Clock::now();
-  RunResult result = run(schedule, parts.bindings,
-                         {.stream = [&](int lane) { return parts.stream(lane); },
-                          .prepare = [&](State& state, int batch,
-                                         int) { parts.prepare(state, batch, micro_batches); }});
+  RunResult result =
+      run(schedule, parts.bindings,
+          {.stream = [&](int lane) { return parts.streams[static_cast<std::size_t>(lane)]; },
+           .prepare = [&](State& state, int batch,
+                          int) { parts.prepare(state, batch, micro_batches); }});
   const auto total = std::chrono::duration<double, std::micro>(Clock::now() - start);
   ScheduledPass pass;
   pass.steps = steps_of(schedule, result.times);
