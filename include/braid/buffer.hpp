@@ -156,6 +156,7 @@ class Buffer {
   // The reverse, on the handle of a dispatch. A round's send needs the receives of the dispatch
   // rounds that its experts are in (kTokenRank), or all of them (kExpertRank), enqueued before. One
   // combine at a time a handle; a handle may be combined again after its combine was received.
+  // With block signals (operations.hpp) a send may be enqueued beside the work that makes its rows.
   void combine(const Handle& handle, const CombineInput& input, const CombineOutput& output,
                const CombineOptions& options, Stream& stream);
   void combine_begin(const Handle& handle, const CombineInput& input, const CombineOutput& output,

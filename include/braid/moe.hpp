@@ -30,7 +30,7 @@ struct MoeMemory {
   Tensor rows;    // [Le, R*T, H] bf16
   Tensor output;  // [n, H] bf16
   // Where a kTiles edge leads to combine_send: [Le, ceil(R*T / Schedule::block_rows)] i32, see
-  // "Block signals" in buffer.hpp. On the CPU bind_moe zeroes them; down GEMM adds.
+  // "Block signals" in operations.hpp. On the CPU bind_moe zeroes them; down GEMM adds.
   Tensor block_signals = {};
 };
 

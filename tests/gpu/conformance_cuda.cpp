@@ -8,6 +8,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "backend/cuda/device.hpp"
@@ -68,6 +69,11 @@ TEST_P(Cuda, AllEmptyRanksForAHundredEpochs) {
 
 TEST_P(Cuda, AnyAllowedOrderGivesTheOraclesBits) {
   for (const int depth : {1, 2, 3}) expect_no_failure(random_schedule(ranks(), depth, 1000));
+}
+
+// Copies from another stream make rows and raise signals while the sends wait.
+TEST_P(Cuda, BlockSignalsGiveTheOraclesBitsInWhateverOrderBlocksAreMade) {
+  expect_no_failure(block_signals(ranks()));
 }
 
 // The budgets that nobody named: all SMs, by one launch an operation.
@@ -202,6 +208,36 @@ TEST(CudaFails, ARankThatStopsBeforeCombineIsNamed) {
     EXPECT_THAT(failures[rank], HasSubstr("rank 1 did not answer"));
     EXPECT_THAT(failures[rank], HasSubstr("combine"));
   }
+}
+
+TEST(CudaFails, ABlockThatIsNeverSignaledIsNamedOnEveryRank) {
+  const Ranks ranks = cuda_ranks(2, Spread::kOneDevice, 1000);
+  const auto failures = testing::run_ranks(ranks.topology, ranks.options, [&](Group& group) {
+    RankMemory memory(group);
+    Stream stream = group.make_stream();
+    Buffer buffer(group, small_options(ranks.topology));
+    DeviceIo device_io(memory, ranks.topology);
+    Io& io = device_io.io;
+    // Two rows of each of rank 0's experts 0 and 1, in blocks of one.
+    std::vector<std::int32_t> counts(4 * 8, 3);
+    counts[8 + 1] = 2;
+    Mirror<std::int32_t> signals(memory, counts);
+    io.combine_input.block_signals = {signals.data(), DType::kInt32, {4, 8}};
+    io.combine_options.block_rows = 1;
+    io.combine_options.signal_threshold = 3;
+    const Handle handle = buffer.dispatch(io.input, io.output, io.options, stream);
+    stream.synchronize();
+    // The other's own deadline comes later.
+    if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    buffer.combine(handle, io.combine_input, io.combine_output, io.combine_options, stream);
+    stream.synchronize();
+  });
+  const std::string missed =
+      "block 1 of rank 0's local expert 1 was not signaled within 1.0 s in combine send, round 0 "
+      "(expected signal 3";
+  EXPECT_EQ(failures[0], missed + ", saw 2)");
+  EXPECT_EQ(failures[1], "rank 1 ended its operations because rank 0 reported: " + missed + ")");
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 }
 
 // A capture that was made invalid refuses every launch.
