@@ -152,18 +152,16 @@ std::string SignalRun::run_signals(const SignalCase& s, Routing routing, std::ui
       memory_, std::vector(static_cast<std::size_t>(mine(d).num_tokens * kHidden), kNan));
   begin_combine(s, d, making, out);
   if (s.beside) send(s, d, making);
-  std::vector<std::thread> makers;
+  std::vector<std::jthread> makers;  // joined also where a call throws
   for (int maker = 0; maker < kMakers; ++maker) {
     makers.emplace_back([&, maker] { make(making, blocks_of(s, d), maker, seed); });
   }
   if (!s.beside) {
-    for (std::thread& maker : makers) maker.join();
+    makers.clear();
     send(s, d, making);
   }
   buffer_.combine_receive(d.handle, stream_);
-  if (s.beside) {
-    for (std::thread& maker : makers) maker.join();
-  }
+  makers.clear();
   other_stream_.synchronize();
   stream_.synchronize();
   return check_combined(s.c, d, out);
