@@ -6,7 +6,8 @@
 //             layer; afterwards what the layer before handed on.
 //   "memory"  MoeMemory, from ExecutorOptions::prepare
 //   "handle"  Handle of its dispatch, from dispatch_send's first round to combine_receive
-//   "shared"  Tensor [n, H] f32, optional: the shared expert's part, from whoever computes it
+//   "shared"  Tensor [n, H] f32, optional: the shared expert's part, from whoever computes it; the
+//             schedule orders that before the layer's end
 //
 // The gate writes topk_idx and topk_weights of the memory; up GEMM, activation and down GEMM take
 // `received` and write `rows`, each the experts of its round. These are the user's to bind.
