@@ -10,7 +10,7 @@ include(GNUInstallDirs)
 
 add_library(braid_umbrella INTERFACE)
 set_target_properties(braid_umbrella PROPERTIES EXPORT_NAME braid)
-target_link_libraries(braid_umbrella INTERFACE braid_runtime braid_predict)
+target_link_libraries(braid_umbrella INTERFACE braid_runtime braid_predict braid_executor)
 add_library(braid::braid ALIAS braid_umbrella)
 
 # What the public headers declare and everything below it, and the packages that these link.
@@ -38,7 +38,7 @@ function(braid_closure target libraries packages)
 endfunction()
 set(installed)
 set(BRAID_DEPENDENCIES)
-foreach(library braid_runtime braid_predict)
+foreach(library braid_runtime braid_predict braid_executor)
   braid_closure(${library} installed BRAID_DEPENDENCIES)
 endforeach()
 list(REMOVE_DUPLICATES installed)

@@ -178,6 +178,8 @@ class Buffer {
   Traffic dispatch_traffic() const;
   Traffic combine_traffic() const;
 
+  detail::BufferState& state() const { return *state_; }
+
  private:
   std::shared_ptr<detail::BufferState> state_;
 };

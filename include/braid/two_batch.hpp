@@ -1,12 +1,16 @@
 // How a batch becomes two micro-batches: where to split it, how far to pad the halves, and whether
-// all ranks do it. Pure functions; two_batch_overlap() of overlap.hpp orders the work.
+// all ranks do it. Pure functions; two_batch_overlap() of overlap.hpp orders the work, moe.hpp asks
+// the ranks.
 //
 // They throw kInvalidArgument for what can't be a batch: negative lengths, a threshold out of
 // range.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
+
+#include "braid/tensor.hpp"
 
 namespace braid {
 
@@ -45,6 +49,12 @@ struct PaddedSizes {
 };
 // num_tokens may be less than where the batch was split: micro-batch 1 is then empty.
 PaddedSizes padded_sizes(std::int64_t num_tokens, std::int64_t split, int attention_ranks);
+
+// Rows in the host's memory, [n, ...] of one type: copies each micro-batch's from `whole`, one
+// behind the other, and sets the padding to zero. parts: [padded, ...].
+void split_rows(const Tensor& whole, const PaddedSizes& sizes, const std::array<Tensor, 2>& parts);
+// The reverse: without the padding. Rows of `whole` behind both micro-batches' are set to zero.
+void merge_rows(const std::array<Tensor, 2>& parts, const PaddedSizes& sizes, const Tensor& whole);
 
 // One rank's wish.
 struct TwoBatchWish {

@@ -78,6 +78,18 @@ void take_samples(const RunOptions& options, LayerCase& result) {
 
 }  // namespace
 
+Tensor LayerCase::x_of(int rank, int ranks) const {
+  const Range tokens = tokens_of(rank, ranks);
+  auto* own = const_cast<std::uint16_t*>(hidden_states.data()) + tokens.begin * shape.hidden;
+  return {own, DType::kBFloat16, {tokens.size(), shape.hidden}};
+}
+
+std::vector<ExpertWeights> LayerCase::experts_of(int rank, int ranks) const {
+  const int num_local = shape.experts / ranks;
+  const auto begin = layer.experts.begin() + std::ptrdiff_t{rank} * num_local;
+  return {begin, begin + num_local};
+}
+
 LayerCase load_case(const RunOptions& options) {
   check(options);
   check(options.communication);

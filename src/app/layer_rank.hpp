@@ -9,8 +9,8 @@
 
 namespace braid::app {
 
-// Collective. The ranks share the tokens in order, the first ranks one more where they don't
-// divide.
+// Collective. options: resolved (run_schedules.hpp). In low latency the layer's operations run as
+// the schedule says, and then once more without overlap, for comparison.
 RankResult run_layer_rank(Group& group, const RunOptions& options, const LayerCase& layer);
 
 }  // namespace braid::app

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/schedules.hpp"
 #include "braid/buffer.hpp"
 #include "braid/device.hpp"
 #include "braid/high_throughput.hpp"
@@ -47,6 +48,7 @@ struct CommunicationOptions {
   ScaleLayout scales = ScaleLayout::kRowMajor;
   CombineFormat combine = CombineFormat::kBf16;
   int rounds = 1;
+  bool rounds_given = false;
   // The SM budget of a phase: threads on the CPU, SMs on CUDA. 0: one thread, all of a rank's SMs.
   int workers = 0;
   std::optional<int> send_workers, receive_workers;  // none: workers
@@ -75,8 +77,13 @@ struct CommunicationOptions {
   FanOut resolved_fan_out() const { return fan_out == FanOut::kAuto ? FanOut::kPerRank : fan_out; }
 };
 
+// The rows behind a signal that a run's experts raise, a multiple of 16 up to 256.
+inline constexpr int kRunBlockRows = 32;
+
 struct RunOptions {
   CommunicationOptions communication;
+  // Workers are what elsewhere are SMs. Rounds: those of `communication`.
+  ScheduleOptions overlap{.schedule = "", .block_rows = kRunBlockRows, .program = "", .layers = 1};
   std::string layer;               // a checkpoint directory
   std::optional<int> layer_index;  // none: its first MoE layer
   int tokens = 0;  // in all; 0: every input, or 64 random tokens where there is none

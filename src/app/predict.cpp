@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <sstream>
 
 #include "app/options.hpp"
 #include "base/check.hpp"
@@ -11,12 +10,9 @@
 namespace braid::app {
 namespace {
 
-constexpr int kDefaultRounds = 4;
 constexpr int kDefaultShare = 16;  // a phase beside GEMMs gets one of so many SMs: they fill a card
 constexpr int kDefaultBatchSms = 3;        // single-batch overlap's combine send on Hopper
 constexpr int kDefaultThroughputSms = 20;  // two-batch overlap's communication
-
-bool is_per_expert(const std::string& schedule) { return schedule.starts_with("peo-"); }
 
 // most_experts: 0 for any.
 int least_sms(int experts, int most_experts) {
@@ -71,19 +67,7 @@ std::vector<std::int64_t> choices(const PredictOptions& options, const ModelShap
   return table;
 }
 
-void check_budget(const char* option, int sms, int device) {
-  require(sms <= device, "{} is {}, but the device has {} SMs", option, sms, device);
-}
-
 }  // namespace
-
-void check_schedule(const std::string& name) {
-  std::istringstream all(kSchedules);
-  for (std::string each; std::getline(all, each, '|');) {
-    if (each == name) return;
-  }
-  fail(ErrorCode::kInvalidArgument, "schedule is '{}', but must be one of {}", name, kSchedules);
-}
 
 PredictRouting parse_predict_routing(const std::string& text) {
   for (const auto routing :
@@ -134,11 +118,7 @@ PredictOptions Predictor::resolved(const PredictOptions& options) const {
   PredictOptions all = options;
   const int device = layer_.device.sms;
   const int local = layer_.shape.experts / std::max(1, options.topology().num_ranks);
-  if (all.rounds == 0) {
-    all.rounds = !is_per_expert(all.schedule)  ? 1
-                 : local % kDefaultRounds == 0 ? kDefaultRounds
-                                               : 2;
-  }
+  if (all.rounds == 0) all.rounds = default_rounds(all.schedule, local);
   const int few = std::max(1, device / kDefaultShare);
   if (all.send_sms == 0) all.send_sms = std::max(few, least_send_sms(all.rounds));
   if (all.receive_sms == 0) {
@@ -149,7 +129,7 @@ PredictOptions Predictor::resolved(const PredictOptions& options) const {
                             std::max(1, device / 4));
   }
   if (all.program.empty()) {
-    all.program = layer_.shape.shared_width > 0 ? "deepseek-decode" : "qwen3-decode";
+    all.program = default_program({.shared_expert = layer_.shape.shared_width > 0});
   }
   if (all.delta_stages < 0) all.delta_stages = find_program(all.program).delta_stages;
   if (all.fan_out == FanOut::kAuto) all.fan_out = layer_.protocol.fan_out;
@@ -179,40 +159,10 @@ void Predictor::check_rounds(const PredictOptions& all) const {
   check_least("--recv-sms", all.receive_sms, least_receive_sms(all.rounds));
 }
 
-Schedule Predictor::schedule(const PredictOptions& all) const {
-  const int device = layer_.device.sms;
-  check_budget("--send-sms", all.send_sms, device);
-  check_budget("--recv-sms", all.receive_sms, device);
-  check_budget("--up-gemm-sms", all.up_gemm_sms, device);
-  check_budget("--down-gemm-sms", all.down_gemm_sms, device);
-  check_budget("--comm-sms", all.comm_sms, device);
-  LayerParts parts{
-      .device_sms = device, .shared_expert = layer_.shape.shared_width > 0, .reduce = *all.reduce};
-  if (is_per_expert(all.schedule)) {
-    check_rounds(all);
-    return per_expert_overlap({.parts = parts,
-                               .method = all.schedule.back() - '0',
-                               .rounds = all.rounds,
-                               .send_sms = all.send_sms,
-                               .receive_sms = all.receive_sms,
-                               .up_gemm_sms = all.up_gemm_sms,
-                               .down_gemm_sms = all.down_gemm_sms});
-  }
-  if (all.schedule == "sbo") {
-    return single_batch_overlap(
-        {.parts = parts, .block_rows = all.block_rows, .comm_sms = all.comm_sms});
-  }
-  if (all.schedule == "tbo") {
-    const Program program = find_program(all.program);
-    return two_batch_overlap({.programs = {program, program},
-                              .delta_stages = all.delta_stages,
-                              .layers = all.layers,
-                              .device_sms = device,
-                              .comm_sms = all.comm_sms,
-                              .rounds = all.rounds,
-                              .reduce = *all.reduce});
-  }
-  return sequential(parts);
+LayerParts Predictor::parts(const PredictOptions& all) const {
+  return {.device_sms = layer_.device.sms,
+          .shared_expert = layer_.shape.shared_width > 0,
+          .reduce = *all.reduce};
 }
 
 predict::TrafficRules Predictor::rules(int rounds, Reduce reduce) const {
@@ -254,19 +204,12 @@ predict::Question Predictor::question(const PredictOptions& options) {
           all.tokens);
   predict::Question question;
   question.layer = layer_;
-  question.schedule = schedule(all);
+  if (is_per_expert(all.schedule)) check_rounds(all);
+  question.schedule = make_schedule(all, parts(all));
   question.traffic = traffic(rules(all.rounds, *all.reduce), halves ? 2 : 1);
   question.whole = traffic(rules(1, *all.reduce), 1);
-  if (halves) {
-    question.layers = all.layers;
-    question.sequential = sequential_program(
-        find_program(all.program),
-        {.layers = all.layers, .device_sms = layer_.device.sms, .reduce = *all.reduce});
-  } else {
-    question.sequential = sequential({.device_sms = layer_.device.sms,
-                                      .shared_expert = layer_.shape.shared_width > 0,
-                                      .reduce = *all.reduce});
-  }
+  if (halves) question.layers = all.layers;
+  question.sequential = make_sequential(all, parts(all));
   return question;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "app/random.hpp"
+#include "app/schedules.hpp"
 #include "braid/overlap.hpp"
 #include "predict/predict.hpp"
 
@@ -15,22 +16,13 @@ namespace braid::app {
 // allows; the others as in app/random.hpp.
 enum class PredictRouting : std::uint8_t { kBalanced, kUniform, kZipf };
 
-struct PredictOptions {
+struct PredictOptions : ScheduleOptions {
   std::string profile = "h20";  // a name or a file, as the next two
   std::string protocol = "deepep_v1";
   std::string shape = "deepseek-v3";
   int nodes = 2;
   int ranks_per_node = 8;
-  int tokens = 128;                     // on each rank
-  std::string schedule = "sequential";  // one of kSchedules
-  int rounds = 0;                       // 0: 4 with per-expert overlap where it divides, else 1
-  // SMs; 0: the builder's own, or what suits the device.
-  int send_sms = 0, receive_sms = 0, up_gemm_sms = 0, down_gemm_sms = 0;
-  int block_rows = 64;
-  int comm_sms = 0;
-  std::string program;  // two-batch overlap; empty: the shape's decode
-  int delta_stages = -1;
-  int layers = 3;  // that two-batch overlap runs through, one behind another
+  int tokens = 128;  // on each rank
   predict::Path path = predict::Path::kDirect;
   FanOut fan_out = FanOut::kAuto;  // kAuto: the protocol's
   std::optional<Reduce> reduce;    // none: the protocol's
@@ -43,9 +35,7 @@ struct PredictOptions {
   Topology topology() const { return {nodes * ranks_per_node, ranks_per_node}; }
 };
 
-inline constexpr const char* kSchedules = "sequential|peo-1|peo-2|peo-3|peo-4|sbo|tbo";
 // Throw kInvalidArgument listing what there is.
-void check_schedule(const std::string& name);
 PredictRouting parse_predict_routing(const std::string& text);  // balanced, uniform, zipf
 const char* to_string(PredictRouting routing) noexcept;
 predict::Path parse_path(const std::string& text);  // direct, layered, auto
@@ -74,7 +64,7 @@ class Predictor {
   predict::TrafficRules rules(int rounds, Reduce reduce) const;
   std::vector<predict::Traffic> traffic(const predict::TrafficRules& rules, int micro_batches);
   void check_rounds(const PredictOptions& all) const;
-  Schedule schedule(const PredictOptions& options) const;
+  LayerParts parts(const PredictOptions& options) const;
 
   PredictOptions options_;
   predict::LayerCase layer_;

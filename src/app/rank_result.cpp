@@ -73,22 +73,67 @@ GpuTimes gpu_times_from(const json& all) {
   return gpu;
 }
 
-}  // namespace
-
-std::string serialize(const RankResult& result) {
+json to_json(const std::vector<StepTimes>& all) {
   json times = json::array();
-  for (const StepTimes& time : result.times) {
+  for (const StepTimes& time : all) {
     json steps = json::array();
     for (const auto step : kSteps) steps.push_back(time.*step);
     times.push_back(std::move(steps));
   }
-  json all = {{"times", times},
+  return times;
+}
+
+std::vector<StepTimes> step_times_from(const json& all) {
+  std::vector<StepTimes> times;
+  for (const json& steps : all) {
+    StepTimes& time = times.emplace_back();
+    for (std::size_t i = 0; i < kSteps.size(); ++i) time.*kSteps[i] = steps.at(i).get<double>();
+  }
+  return times;
+}
+
+json to_json(const std::vector<OperationTime>& all) {
+  json times = json::array();
+  for (const OperationTime& time : all) times.push_back({time.start_us, time.end_us});
+  return times;
+}
+
+std::vector<OperationTime> operation_times_from(const json& all) {
+  std::vector<OperationTime> times;
+  for (const json& time : all) times.push_back({time.at(0), time.at(1)});
+  return times;
+}
+
+std::vector<double> slowest_of(const std::vector<RankResult>& results, TimesOfRank times,
+                               double StepTimes::*step) {
+  std::vector<double> all;
+  for (std::size_t repeat = 0; repeat < times(results.front()).size(); ++repeat) {
+    double most = 0;
+    for (const RankResult& result : results) most = std::max(most, times(result)[repeat].*step);
+    all.push_back(most);
+  }
+  return all;
+}
+
+const std::vector<StepTimes>& own_times(const RankResult& result) { return result.times; }
+
+}  // namespace
+
+std::string serialize(const RankResult& result) {
+  json all = {{"times", to_json(result.times)},
               {"dispatch", to_json(result.traffic.dispatch)},
               {"combine", to_json(result.traffic.combine)},
               {"operations", result.num_operations},
               {"tokens_per_expert", result.tokens_per_expert},
               {"repeats_equal", result.repeats_equal},
               {"output", json::binary({result.output.begin(), result.output.end()})}};
+  all["operation_times"] = to_json(result.operation_times);
+  all["split_agreed"] = result.split_agreed;
+  if (result.sequential) {
+    all["sequential"] = {{"equal", result.sequential->equal},
+                         {"times", to_json(result.sequential->times)},
+                         {"operation_times", to_json(result.sequential->operation_times)}};
+  }
   if (result.rows_as_sent) all["rows_as_sent"] = *result.rows_as_sent;
   if (result.gpu) all["gpu"] = to_json(*result.gpu);
   std::string bytes;
@@ -99,30 +144,34 @@ std::string serialize(const RankResult& result) {
 RankResult deserialize(const std::string& bytes) {
   const json all = json::from_cbor(bytes);
   RankResult result;
-  for (const json& steps : all.at("times")) {
-    StepTimes time;
-    for (std::size_t i = 0; i < kSteps.size(); ++i) time.*kSteps[i] = steps.at(i).get<double>();
-    result.times.push_back(time);
-  }
+  result.times = step_times_from(all.at("times"));
   result.traffic = {traffic_from(all.at("dispatch")), traffic_from(all.at("combine"))};
   result.num_operations = all.at("operations").get<int>();
   result.tokens_per_expert = all.at("tokens_per_expert").get<std::vector<std::int64_t>>();
   result.repeats_equal = all.at("repeats_equal").get<bool>();
   const json::binary_t& output = all.at("output").get_binary();
   result.output.assign(output.begin(), output.end());
+  result.operation_times = operation_times_from(all.at("operation_times"));
+  result.split_agreed = all.at("split_agreed").get<bool>();
+  if (all.contains("sequential")) {
+    const json& sequential = all.at("sequential");
+    result.sequential = {sequential.at("equal").get<bool>(),
+                         step_times_from(sequential.at("times")),
+                         operation_times_from(sequential.at("operation_times"))};
+  }
   if (all.contains("rows_as_sent")) result.rows_as_sent = all.at("rows_as_sent").get<bool>();
   if (all.contains("gpu")) result.gpu = gpu_times_from(all.at("gpu"));
   return result;
 }
 
 std::vector<double> slowest(const std::vector<RankResult>& results, double StepTimes::*step) {
-  std::vector<double> times;
-  for (std::size_t repeat = 0; repeat < results.front().times.size(); ++repeat) {
-    double most = 0;
-    for (const RankResult& result : results) most = std::max(most, result.times[repeat].*step);
-    times.push_back(most);
-  }
-  return times;
+  return slowest_of(results, own_times, step);
+}
+
+StepTimes median_times(const std::vector<RankResult>& results, TimesOfRank times) {
+  StepTimes median;
+  for (const auto step : kSteps) median.*step = percentile(slowest_of(results, times, step), 0.5);
+  return median;
 }
 
 std::vector<double> slowest(const std::vector<RankResult>& results,
@@ -137,7 +186,7 @@ std::vector<double> slowest(const std::vector<RankResult>& results,
 
 Summary summarize(const std::vector<RankResult>& results) {
   Summary summary;
-  for (const auto step : kSteps) summary.time.*step = percentile(slowest(results, step), 0.5);
+  summary.time = median_times(results, own_times);
   Sha256 hash;
   for (const RankResult& result : results) {
     add(summary.traffic.dispatch, result.traffic.dispatch);

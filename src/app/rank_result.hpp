@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/report.hpp"
+#include "braid/executor.hpp"
 
 namespace braid::app {
 
@@ -38,6 +39,13 @@ inline constexpr std::array<std::pair<const char*, std::vector<double> GpuTimes:
                  {"dispatch_in_place_host", &GpuTimes::dispatch_in_place_host},
                  {"combine_host", &GpuTimes::combine_host}}};
 
+// The same layer without overlap.
+struct SequentialResult {
+  bool equal = false;  // the same bits
+  std::vector<StepTimes> times;
+  std::vector<OperationTime> operation_times;  // of the last repeat
+};
+
 struct RankResult {
   std::vector<StepTimes> times;                 // of each timed repeat
   OperationTraffic traffic;                     // of all operations together
@@ -46,6 +54,10 @@ struct RankResult {
   bool repeats_equal = true;
   std::optional<bool> rows_as_sent;  // where received rows were held against those that were sent
   std::string output;                // BF16 [n, hidden], as bytes
+  // Of a schedule: the last repeat's, and what it is measured by, where that is another.
+  std::vector<OperationTime> operation_times;
+  std::optional<SequentialResult> sequential;
+  bool split_agreed = true;  // two-batch overlap: the ranks agreed to split their batches
   std::optional<GpuTimes> gpu;
 };
 
@@ -68,6 +80,9 @@ Summary summarize(const std::vector<RankResult>& results);
 
 // The slowest rank's time of one step, for each repeat.
 std::vector<double> slowest(const std::vector<RankResult>& results, double StepTimes::*step);
+// p50 of the same over repeats, with a rank's times from `times`.
+using TimesOfRank = const std::vector<StepTimes>& (*)(const RankResult& result);
+StepTimes median_times(const std::vector<RankResult>& results, TimesOfRank times);
 // The same of a figure of GPUs, which every rank has.
 std::vector<double> slowest(const std::vector<RankResult>& results,
                             std::vector<double> GpuTimes::*figure);

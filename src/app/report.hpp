@@ -9,6 +9,7 @@
 
 #include "app/options.hpp"
 #include "braid/buffer.hpp"
+#include "executor/timeline.hpp"
 
 namespace braid::app {
 
@@ -32,6 +33,12 @@ struct OperationTraffic {
   Traffic dispatch, combine;
 };
 
+// What a schedule is measured by: the same operations without overlap, in the same process.
+struct SequentialReport {
+  bool equal = false;  // the schedule gave the same bits, on every rank
+  StepTimes time;      // p50 over repeats of the slowest rank
+};
+
 struct RunReport {
   RunOptions options;  // as it ran: tokens and layer_index filled in
   LayerShape shape;
@@ -44,6 +51,11 @@ struct RunReport {
   OperationTraffic traffic;
   std::vector<std::int64_t> tokens_per_expert;
   std::string output_sha256;
+  std::optional<SequentialReport> sequential;  // where the schedule is another
+  bool split_agreed = true;  // two-batch overlap: false where sequential ran in its place
+  // Of the rank that ended last, in the last repeat: sequential, then the schedule where that is
+  // another. None in high throughput.
+  std::vector<Timeline> timelines;
 };
 
 // Microseconds; of each iteration the slowest rank counts.

@@ -1,6 +1,9 @@
 #include "app/run.hpp"
 
+#include <algorithm>
+
 #include "app/limits.hpp"
+#include "app/run_schedules.hpp"
 #include "model/compare.hpp"
 #include "model/reference.hpp"
 
@@ -10,6 +13,45 @@ namespace {
 std::vector<float> dense(const LayerCase& layer, const model::ReferenceOptions& options = {}) {
   return model::compute_reference(layer.layer, layer.hidden_states.data(), layer.num_tokens,
                                   options);
+}
+
+const std::vector<OperationTime>& own_times(const RankResult& result) {
+  return result.operation_times;
+}
+const std::vector<OperationTime>& sequential_times(const RankResult& result) {
+  return result.sequential->operation_times;
+}
+
+// Of the rank that ended last.
+template <class Times>
+Timeline last_timeline(const Schedule& schedule, const std::vector<RankResult>& results,
+                       Times times) {
+  std::vector<Timeline> all;
+  for (std::size_t rank = 0; rank < results.size(); ++rank) {
+    all.push_back(timeline(schedule, times(results[rank]), static_cast<int>(rank)));
+  }
+  return *std::max_element(all.begin(), all.end(), [](const Timeline& a, const Timeline& b) {
+    return a.end_us() < b.end_us();
+  });
+}
+
+void add_schedules(RunReport& report, const LayerCase& layer,
+                   const std::vector<RankResult>& results) {
+  if (report.options.communication.mode == Mode::kHighThroughput) return;
+  const RunSchedules schedules = run_schedules(report.options, layer);
+  report.split_agreed = results.front().split_agreed;
+  if (!results.front().sequential) {
+    report.timelines = {last_timeline(schedules.sequential, results, own_times)};
+    return;
+  }
+  report.timelines = {last_timeline(schedules.sequential, results, sequential_times),
+                      last_timeline(schedules.chosen, results, own_times)};
+  report.sequential = SequentialReport{
+      std::all_of(results.begin(), results.end(),
+                  [](const RankResult& result) { return result.sequential->equal; }),
+      median_times(results, [](const RankResult& result) -> const std::vector<StepTimes>& {
+        return result.sequential->times;
+      })};
 }
 
 }  // namespace
@@ -46,7 +88,11 @@ RunReport make_report(const RunOptions& options, const LayerCase& layer,
                                   model::diff(summary.output, dense(layer, rounded)),
                                   rounded_limit(communication)});
   }
-  report.verified = all_hold(report.comparisons) && report.repeats_equal;
+  add_schedules(report, layer, results);
+  // Elsewhere a row is rounded once more for each round that it is summed in.
+  const bool as_sequential = !report.sequential || report.sequential->equal ||
+                             communication.reduce() != Reduce::kTokenRank;
+  report.verified = all_hold(report.comparisons) && report.repeats_equal && as_sequential;
   return report;
 }
 

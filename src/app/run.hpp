@@ -16,7 +16,8 @@ namespace braid::app {
 //        the tokens as the codec rounds them
 //   LogFMT combine                                        2e-4 more on each
 //
-// verified is true if every comparison holds and every repeat gave the same bits.
+// verified is true if every comparison holds, every repeat gave the same bits, and, for sums at the
+// token's rank, the schedule gave the same bits as the layer without overlap.
 RunReport make_report(const RunOptions& options, const LayerCase& layer,
                       const std::vector<RankResult>& results);
 

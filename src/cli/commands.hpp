@@ -12,7 +12,8 @@ namespace braid::cli {
 
 struct RunCommand {
   app::RunOptions options;
-  std::string json;  // empty: no report; "-": standard output
+  std::string json;         // empty: no report; "-": standard output
+  std::string trace, html;  // empty: none
 };
 
 struct BenchCommand {

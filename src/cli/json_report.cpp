@@ -112,6 +112,27 @@ Json build_json() {
           {"git_commit", build.git_commit.empty() ? Json(nullptr) : Json(build.git_commit)}};
 }
 
+namespace {
+
+Json times_json(const app::StepTimes& time) {
+  return {{"total", time.total},     {"gate", time.gate},       {"dispatch", time.dispatch},
+          {"experts", time.experts}, {"combine", time.combine}, {"shared", time.shared}};
+}
+
+void add_schedule(Json& json, const app::RunReport& report) {
+  const app::ScheduleOptions& overlap = report.options.overlap;
+  json["schedule"] = overlap.schedule;
+  if (overlap.schedule == "tbo") {
+    json["program"] = overlap.program;
+    json["two_batches"] = report.split_agreed;
+  }
+  if (!report.sequential) return;
+  json["equals_sequential"] = report.sequential->equal;
+  json["sequential_time_us"] = times_json(report.sequential->time);
+}
+
+}  // namespace
+
 Json to_json(const app::RunReport& report) {
   Json json = {{"command", "run"}};
   add_check(json, report);
@@ -124,10 +145,9 @@ Json to_json(const app::RunReport& report) {
   json["tokens"] = report.options.tokens;
   json["repeat"] = report.options.repeat;
   add_options(json, report.options.communication);
+  add_schedule(json, report);
   add_traffic(json, report);
-  json["time_us"] = {{"total", report.time.total},       {"gate", report.time.gate},
-                     {"dispatch", report.time.dispatch}, {"experts", report.time.experts},
-                     {"combine", report.time.combine},   {"shared", report.time.shared}};
+  json["time_us"] = times_json(report.time);
   if (report.options.communication.mode == app::Mode::kHighThroughput) {
     json["time_us"]["layout"] = report.time.layout;
   }

@@ -64,7 +64,8 @@ void add_devices(Arguments& arguments, app::BenchOptions& options) {
                    "as many as touch twice the L2 cache, at least 2");
 }
 
-void add_communication(Arguments& arguments, app::CommunicationOptions& options) {
+void add_communication(Arguments& arguments, app::CommunicationOptions& options,
+                       const std::string& rounds_default, const std::string& workers_default) {
   add_backend(arguments, options);
   add_ranks(arguments, options.ranks, options.ranks_per_node);
   arguments.flag("--processes", options.processes, "ranks are processes instead of threads");
@@ -89,11 +90,14 @@ void add_communication(Arguments& arguments, app::CommunicationOptions& options)
                    [&options](const std::string& text) {
                      options.combine = parse_combine_format(text.c_str());
                    });
-  arguments.number("--rounds", options.rounds, 1,
-                   "G: groups of a rank's experts that go one after another; divides their number");
+  arguments.number("--rounds", 1, rounds_default,
+                   "G: groups of a rank's experts that go one after another; divides their number",
+                   [&options](int rounds) {
+                     options.rounds = rounds;
+                     options.rounds_given = true;
+                   });
   arguments.number("--workers", options.workers, 1,
-                   "W: threads that an operation of a rank uses; SMs on CUDA",
-                   "1; on CUDA all SMs of a rank");
+                   "W: threads that an operation of a rank uses; SMs on CUDA", workers_default);
   arguments.number<std::uint64_t>("--seed", options.seed, 0, "of everything random");
   arguments.number("--timeout", options.timeout_seconds, 1,
                    "seconds that a rank waits for another before it gives up");
@@ -117,12 +121,20 @@ void add_run(CLI::App& app, RunCommand& command) {
       ->required();
   arguments.number("--layer-index", 0, "its first MoE layer", "which layer of the checkpoint",
                    [&options](int index) { options.layer_index = index; });
-  add_communication(arguments, options.communication);
+  add_communication(arguments, options.communication, "peo: 4, or 2; else 1",
+                    "as many as the schedule needs");
+  add_run_schedule(arguments, options.overlap);
   arguments.number("--tokens", options.tokens, 1, "tokens in all, split over the ranks in order",
                    "all of PATH/inputs.safetensors; without that file 64 random ones");
   arguments.number("--repeat", options.repeat, 1,
                    "passes through the layer; of several, the first is not timed");
+  add_timelines(arguments, command.trace, command.html);
   add_json(arguments, command.json);
+  app.footer(
+      "A schedule other than sequential is run beside it, and must give the same bits where a\n"
+      "token's rows are summed at its rank. W workers are its device; --send-sms and the like are\n"
+      "of them. A checkpoint's layer has no attention: tbo's steps of attention, and those that\n"
+      "communicate for it, are passed through.");
 }
 
 void add_bench(CLI::App& app, BenchCommand& command) {
@@ -135,7 +147,7 @@ void add_bench(CLI::App& app, BenchCommand& command) {
   arguments.text("--routing", options.routing, "uniform|zipf|FILE",
                  "which experts tokens choose; FILE: the tensor topk_idx [n, k] of a safetensors "
                  "file, its rows handed to the ranks in turn");
-  add_communication(arguments, options.communication);
+  add_communication(arguments, options.communication, "1", "1; on CUDA all SMs of a rank");
   arguments.number("--tokens", options.tokens, 1, "T: tokens on each rank");
   arguments.number("--repeat", options.repeat, 1, "timed iterations; on CUDA replays of a graph");
   add_devices(arguments, options);

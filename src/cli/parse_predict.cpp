@@ -48,35 +48,53 @@ void add_case(Arguments& arguments, app::PredictOptions& options) {
   arguments.number<std::uint64_t>("--seed", options.seed, 0, "of the routing");
 }
 
-// What the schedule is made of.
-void add_schedule(Arguments& arguments, app::PredictOptions& options) {
-  arguments.choice("--schedule", app::kSchedules, options.schedule, "the method of overlap",
+// The defaults of a schedule's options, as the help shows them.
+struct ScheduleDefaults {
+  std::string send_sms, receive_sms, comm_sms, program;
+};
+
+void add_method(Arguments& arguments, app::ScheduleOptions& options, const std::string& fallback) {
+  arguments.choice("--schedule", app::kSchedules, fallback, "the method of overlap",
                    [&options](const std::string& text) {
                      app::check_schedule(text);
                      options.schedule = text;
                    });
-  arguments.number("--rounds", options.rounds, 1,
-                   "G: groups of a rank's experts that go one after another; divides their number",
-                   "peo: 4, or 2; else 1");
+}
+
+// What the schedule is made of.
+void add_schedule(Arguments& arguments, app::ScheduleOptions& options,
+                  const ScheduleDefaults& defaults) {
   const auto budget = [&](const char* name, int& value, const std::string& fallback,
                           const char* help) { arguments.number(name, value, 1, help, fallback); };
-  budget("--send-sms", options.send_sms, "a sixteenth, or what the protocol needs",
-         "peo: SMs of a send beside GEMMs");
-  budget("--recv-sms", options.receive_sms, "--send-sms, or what the protocol needs",
+  budget("--send-sms", options.send_sms, defaults.send_sms, "peo: SMs of a send beside GEMMs");
+  budget("--recv-sms", options.receive_sms, defaults.receive_sms,
          "peo: SMs of a receive beside GEMMs");
   budget("--up-gemm-sms", options.up_gemm_sms, "what communication leaves", "peo: SMs of up GEMMs");
   budget("--down-gemm-sms", options.down_gemm_sms, "what communication leaves",
          "peo: SMs of down GEMMs");
   arguments.number("--block-m", options.block_rows, 1, "sbo: rows behind a signal");
-  budget("--comm-sms", options.comm_sms, "sbo: 3; tbo: 20, at most a quarter",
+  budget("--comm-sms", options.comm_sms, defaults.comm_sms,
          "sbo, tbo: SMs of communication beside GEMMs");
   arguments.choice(
-      "--program", fmt::format("{}", fmt::join(program_names(), "|")), "the shape's decode",
+      "--program", fmt::format("{}", fmt::join(program_names(), "|")), defaults.program,
       "tbo: what a layer's stages are",
       [&options](const std::string& text) { options.program = find_program(text).name; });
   arguments.number("--delta-stages", 0, "the program's",
                    "tbo: stages that micro-batch 0 runs ahead",
                    [&options](int stages) { options.delta_stages = stages; });
+}
+
+// Those of a prediction.
+void add_predict_schedule(Arguments& arguments, app::ScheduleOptions& options) {
+  add_method(arguments, options, options.schedule);
+  arguments.number("--rounds", options.rounds, 1,
+                   "G: groups of a rank's experts that go one after another; divides their number",
+                   "peo: 4, or 2; else 1");
+  add_schedule(arguments, options,
+               {.send_sms = "a sixteenth, or what the protocol needs",
+                .receive_sms = "--send-sms, or what the protocol needs",
+                .comm_sms = "sbo: 3; tbo: 20, at most a quarter",
+                .program = "the shape's decode"});
   arguments.number("--layers", options.layers, 1, "tbo: layers one behind another");
 }
 
@@ -87,13 +105,24 @@ void add_json(Arguments& arguments, std::string& json) {
 
 }  // namespace
 
+void add_run_schedule(Arguments& arguments, app::ScheduleOptions& options) {
+  add_method(arguments, options, "with several --rounds peo-1, else sequential");
+  add_schedule(
+      arguments, options,
+      {.send_sms = "1", .receive_sms = "1", .comm_sms = "1", .program = "the layer's decode"});
+}
+
+void add_timelines(Arguments& arguments, std::string& trace, std::string& html) {
+  arguments.text("--trace", trace, "FILE", "write a trace for Perfetto or Chrome to FILE");
+  arguments.text("--html", html, "FILE", "write a page with the timeline to FILE");
+}
+
 void add_predict(CLI::App& app, PredictCommand& command) {
   Arguments arguments(app);
   add_case(arguments, command.options);
   arguments.number("--tokens", command.options.tokens, 1, "tokens on each rank");
-  add_schedule(arguments, command.options);
-  arguments.text("--trace", command.trace, "FILE", "write a trace for Perfetto or Chrome to FILE");
-  arguments.text("--html", command.html, "FILE", "write a page with the timeline to FILE");
+  add_predict_schedule(arguments, command.options);
+  add_timelines(arguments, command.trace, command.html);
   arguments.text("--svg", command.svg, "FILE", "write a drawing of the timeline to FILE");
   add_json(arguments, command.json);
 }

@@ -120,6 +120,26 @@ void add_regions(std::string& text, const std::vector<MemoryRegion>& regions) {
 
 }  // namespace
 
+namespace {
+
+std::string verdict_on(const app::SequentialReport& sequential, Reduce reduce) {
+  if (sequential.equal) return "the same bits";
+  return reduce == Reduce::kTokenRank ? "DIFFERENT BITS" : "other bits, as rounds round once more";
+}
+
+void add_schedule(std::string& text, const app::RunReport& report) {
+  const app::ScheduleOptions& overlap = report.options.overlap;
+  line(text, "schedule {}{}", overlap.schedule,
+       overlap.schedule == "tbo" ? ", program " + overlap.program : "");
+  if (!report.split_agreed) line(text, "the ranks did not agree to split: ran sequential instead");
+  if (!report.sequential) return;
+  line(text, "beside sequential: {:.1f} microseconds in all to its {:.1f}, {}", report.time.total,
+       report.sequential->time.total,
+       verdict_on(*report.sequential, report.options.communication.reduce()));
+}
+
+}  // namespace
+
 std::string to_table(const app::RunReport& report) {
   std::string text;
   const int tokens = report.options.tokens;
@@ -127,6 +147,7 @@ std::string to_table(const app::RunReport& report) {
        *report.options.layer_index, report.family, report.shape.experts, report.shape.top_k,
        report.shape.hidden, tokens, plural(tokens));
   add_options(text, report.options.communication, workers_each(report.options.communication));
+  add_schedule(text, report);
   const int timed = std::max(report.options.repeat - 1, 1);
   line(text, "\ntime of the slowest rank, microseconds (p50 of {})", timed);
   const auto step = [&](const char* name, double time) {

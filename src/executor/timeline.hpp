@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "braid/executor.hpp"
 #include "predict/engine.hpp"
 
 namespace braid {
@@ -34,6 +35,8 @@ struct Timeline {
 
 // The rank that ended last.
 Timeline timeline(const Schedule& schedule, const predict::Played& played);
+// A run's, on one rank; it does not tell how long an operation waited.
+Timeline timeline(const Schedule& schedule, const std::vector<OperationTime>& times, int rank);
 
 // Chrome's and Perfetto's JSON: a process a timeline, a thread a lane, complete events.
 std::string to_chrome_trace(const std::vector<Timeline>& timelines);

@@ -95,6 +95,9 @@ class Engine {
 
   // What an operation has failed with, once one did.
   virtual std::optional<Failure> failure() const = 0;
+  // This rank can't go on, for a reason of its own: its operations end, and its peers are told. Any
+  // thread may call it.
+  virtual void abandon() = 0;
 
   // The first top-k value that names no expert of those that operations met since the last one was
   // taken, where the host does not see the tables.

@@ -51,4 +51,9 @@ void BufferState::note_received(const std::string& name) {
   std::erase_if(outstanding, [&name](const Sent& sent) { return sent.name == name; });
 }
 
+void BufferState::abandon(std::exception_ptr failure) {
+  fail(std::move(failure));  // first: what the group throws from now on is the cause
+  engine->abandon();
+}
+
 }  // namespace braid::detail

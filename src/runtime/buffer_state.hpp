@@ -44,6 +44,9 @@ struct BufferState final : BufferCore {
   void note_received(const std::string& name);
   // 0 becomes the buffer's default.
   void choose_workers(int& send, int& receive) const;
+  // Ends the group with `failure`, which something beside the buffer's operations has met: they
+  // end, and the peers are told.
+  void abandon(std::exception_ptr failure);
 };
 
 // How far the rounds of a phase have come, and where their next one is ordered after.

@@ -50,7 +50,11 @@ TEST(Help, OfACommandTellsEveryOptionAndDefault) {
                         "[default: direct]",
                         "[default: low_latency]"};
   const std::string run = braid({"run", "--help"}).out;
-  for (const auto& option : joined(common, {"--layer", "--layer-index"})) {
+  for (const auto& option :
+       joined(common, {"--layer", "--layer-index", "--schedule", "--send-sms", "--recv-sms",
+                       "--up-gemm-sms", "--down-gemm-sms", "--block-m", "--comm-sms", "--program",
+                       "--delta-stages", "--trace", "--html",
+                       "[default: as many as the schedule needs]", "attention, and those that"})) {
     EXPECT_TRUE(names(run, option)) << option;
   }
   const std::string bench = braid({"bench", "--help"}).out;

@@ -57,6 +57,7 @@ class CpuEngine final : public protocol::Engine, public protocol::Engine::HighTh
   Event dispatch(const protocol::Launch& launch, const protocol::RowsDispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
+  void abandon() override { context_.fail_here(); }
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;
 

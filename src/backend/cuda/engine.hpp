@@ -71,6 +71,8 @@ class CudaEngine final : public protocol::Engine,
   Event dispatch(const protocol::Launch& launch, const protocol::RowsDispatchArgs& args) override;
   Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
+  // A kernel of this rank that waits has its deadline.
+  void abandon() override { tell_peers(); }
   std::optional<machine::BadChoiceRecord> take_bad_choice() override;
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;

@@ -56,6 +56,24 @@ TEST(RankResult, BringsWhatAGpuMeasured) {
   }
 }
 
+TEST(RankResult, BringsTheTimesOfASchedule) {
+  RankResult sent = example(1);
+  EXPECT_TRUE(deserialize(serialize(sent)).split_agreed);
+  EXPECT_FALSE(deserialize(serialize(sent)).sequential.has_value());
+  sent.operation_times = {{1.5, 2}, {3, 4}};
+  sent.split_agreed = false;
+  sent.sequential = SequentialResult{true, {{1, 2, 3, 4, 5, 15}}, {{7, 8}}};
+  const RankResult got = deserialize(serialize(sent));
+  EXPECT_EQ(serialize(got), serialize(sent));
+  ASSERT_EQ(got.operation_times.size(), 2U);
+  EXPECT_EQ(got.operation_times[0].start_us, 1.5);
+  EXPECT_FALSE(got.split_agreed);
+  ASSERT_TRUE(got.sequential.has_value());
+  EXPECT_TRUE(got.sequential->equal);
+  EXPECT_EQ(got.sequential->times.at(0).combine, 4);
+  EXPECT_EQ(got.sequential->operation_times.at(0).end_us, 8);
+}
+
 TEST(RankResult, OfARankWithoutTokensComesBackToo) {
   RankResult sent = example(1);
   sent.output.clear();

@@ -45,6 +45,19 @@ TEST(Timeline, IsOfTheRankThatEndedLast) {
   EXPECT_EQ(made.lanes, (std::vector<std::string>{"current", "gemm", "comm"}));
 }
 
+TEST(Timeline, OfARunHasItsTimes) {
+  const Example example;
+  std::vector<OperationTime> times(example.schedule.operations.size());
+  times[2] = {7, 9};
+  const Timeline made = timeline(example.schedule, times, 3);
+  EXPECT_EQ(made.rank, 3);
+  EXPECT_EQ(made.name, "peo-3");
+  ASSERT_EQ(made.spans.size(), times.size());
+  EXPECT_EQ(made.spans[2].start_us, 7);
+  EXPECT_EQ(made.end_us(), 9);
+  EXPECT_EQ(made.spans[2].name, timeline(example.schedule, example.played).spans[2].name);
+}
+
 TEST(Trace, HasACompleteEventAnOperationAndANameALane) {
   const Example example;
   const Timeline made = timeline(example.schedule, example.played);

@@ -1,4 +1,5 @@
-// The part of a layer that the ranks do together: tokens to the experts, the experts, and home.
+// The part of a layer in high throughput that the ranks do together. Rows by source are gathered by
+// expert and summed before they go home; rows by expert are what the experts take and combine sums.
 #pragma once
 
 #include <chrono>
@@ -8,7 +9,9 @@
 
 #include "app/options.hpp"
 #include "app/report.hpp"
+#include "app/throughput_rows.hpp"
 #include "braid/group.hpp"
+#include "braid/high_throughput.hpp"
 #include "expert/expert.hpp"
 #include "model/router.hpp"
 
@@ -38,20 +41,23 @@ struct LayerPass {
   ExpertFfn& experts;
 };
 
-class LayerExchange {
+class ThroughputExchange {
  public:
-  virtual ~LayerExchange() = default;
-  // Collective.
-  virtual void run(const LayerPass& pass, StepTimer& timer) = 0;
-  virtual std::vector<std::int64_t> tokens_per_expert() const = 0;  // of the last pass
-  virtual OperationTraffic traffic() const = 0;                     // of all passes
-};
+  // Collective. For max_tokens tokens on each rank.
+  ThroughputExchange(Group& group, const CommunicationOptions& options, const LayerShape& shape,
+                     int max_tokens);
 
-// Collective. That of the options' mode, for max_tokens tokens on each rank.
-std::unique_ptr<LayerExchange> make_exchange(Group& group, const CommunicationOptions& options,
-                                             const LayerShape& shape, int max_tokens);
-std::unique_ptr<LayerExchange> make_throughput_exchange(Group& group,
-                                                        const CommunicationOptions& options,
-                                                        const LayerShape& shape, int max_tokens);
+  // Collective.
+  void run(const LayerPass& pass, StepTimer& timer);
+  std::vector<std::int64_t> tokens_per_expert() const;  // of the last pass
+  OperationTraffic traffic() const;                     // of all passes
+
+ private:
+  LayerShape shape_;
+  LayoutOptions layout_;
+  HighThroughputBuffer buffer_;
+  std::unique_ptr<ThroughputRows> rows_;
+  Stream stream_ = Stream::cpu();  // last, so that it ends before the memory that it works on
+};
 
 }  // namespace braid::app
