@@ -26,13 +26,15 @@ struct ExpertSums {
     const std::uint32_t* places = places_of(a.op, row);
     m.sync_warp();
     m.for_lanes(a.k, [&](int choice) {
+      // Beside the experts, not behind them: a way to memory.
+      const std::int64_t from = places[choice];
+      const float weight = a.weights[row * a.k + choice];
       int at = place * a.k;
       for (int other = 0; other < choice; ++other) at += experts[other] >= 0 ? 1 : 0;
       const bool is_here = experts[choice] >= 0;
       if (is_here) {
-        tables.expert_rows[at] =
-            reinterpret_cast<const std::byte*>(a.x + std::int64_t{places[choice]} * hidden);
-        tables.expert_weights[at] = a.weights[row * a.k + choice];
+        tables.expert_rows[at] = reinterpret_cast<const std::byte*>(a.x + from * hidden);
+        tables.expert_weights[at] = weight;
       }
       if (choice + 1 < a.k) return;
       tables.expert_counts[place] =

@@ -102,7 +102,7 @@ SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
   if (args.expanded) {
-    return first_fit(rows, WarpPlaces{15, 8, 1, 1}, WarpPlaces{11, 6, 1, 1}, WarpPlaces{7, 4, 1, 1},
+    return first_fit(rows, WarpPlaces{15, 6, 1, 1}, WarpPlaces{11, 4, 1, 1}, WarpPlaces{7, 3, 1, 1},
                      WarpPlaces{4, 2, 1, 1}, WarpPlaces{2, 1, 1, 1});
   }
   return first_fit(rows, WarpPlaces{16, 4, 2, 1}, WarpPlaces{12, 3, 2, 1}, WarpPlaces{9, 2, 2, 1},
@@ -113,7 +113,7 @@ SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
 // for the link, a block's loads and other stores wait too.
 void share_memory(const protocol::RowsCombineArgs& args, MachineArgs& machine) {
   machine.shared = shared_map_of(args);
-  constexpr int kFewest = 16;
+  constexpr int kFewest = 20;
   constexpr int kMostSending = 14;
   if (args.expanded || machine.num_workers < kFewest) return;
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
