@@ -111,7 +111,8 @@ class Bindings {
 
 struct ExecutorOptions {
   // The stream of a lane; none: Stream::cpu(). Streams must be idle, and stay the caller's: to run
-  // a schedule again and again without making threads, hand out the same ones.
+  // a schedule again and again without making threads, hand out the same ones. Not those of a run
+  // that failed: they stay failed, and run() throws with what before it starts anything.
   std::function<Stream(int lane)> stream{};
   // Called before the first operation of a micro-batch in a layer: puts the inputs into its state.
   // What it sets may be left when the layer ends; anything else is a leak.

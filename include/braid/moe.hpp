@@ -47,8 +47,8 @@ struct MoeOptions {
 //
 // On the CPU the first round of a dispatch_send waits for the gate, since the buffer looks at
 // topk_idx. combine_receive, or where the micro-batch's layer has it the step "output", ends the
-// layer: it adds "shared", in float32, rounded once (on the CPU; on CUDA bind "output" where there
-// is a shared expert), and hands "x" on.
+// layer: it adds "shared", in float32, rounded once, and hands "x" on. On CUDA it refuses "shared":
+// bind the step "output" there, which then pops "x" and sets the next layer's "x" itself.
 //
 // A run that fails ends the buffer's group: waits of its operations end, and the other ranks hear
 // of it (kPeerFailed). Build a new group.

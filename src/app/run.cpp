@@ -90,8 +90,8 @@ RunReport make_report(const RunOptions& options, const LayerCase& layer,
   }
   add_schedules(report, layer, results);
   // Elsewhere a row is rounded once more for each round that it is summed in.
-  const bool as_sequential = !report.sequential || report.sequential->equal ||
-                             communication.reduce() != Reduce::kTokenRank;
+  const bool as_sequential =
+      !report.sequential || report.sequential->equal || !equals_sequential(communication);
   report.verified = all_hold(report.comparisons) && report.repeats_equal && as_sequential;
   return report;
 }

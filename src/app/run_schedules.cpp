@@ -15,6 +15,25 @@ LayerParts parts_of(const RunOptions& options, const LayerCase& layer) {
           .reduce = options.communication.reduce()};
 }
 
+constexpr int kMostWorkers = 1024;
+
+// Budgets that were given are the schedule's, and of a size that threads can be made of.
+void check_budgets(const ScheduleOptions& overlap) {
+  const bool rounds = is_per_expert(overlap.schedule);
+  const bool beside = overlap.schedule == "sbo" || overlap.schedule == "tbo";
+  const auto check = [&](const char* option, int workers, bool takes) {
+    require(workers == 0 || takes, "{} is {}, but --schedule {} doesn't take it", option, workers,
+            overlap.schedule);
+    require(workers <= kMostWorkers, "{} is {}, but must be at most {}", option, workers,
+            kMostWorkers);
+  };
+  check("--send-sms", overlap.send_sms, rounds);
+  check("--recv-sms", overlap.receive_sms, rounds);
+  check("--up-gemm-sms", overlap.up_gemm_sms, rounds);
+  check("--down-gemm-sms", overlap.down_gemm_sms, rounds);
+  check("--comm-sms", overlap.comm_sms, beside);
+}
+
 // Fewest workers with which the schedule can do what it overlaps at once.
 int least_workers(const ScheduleOptions& overlap) {
   const int gemm = std::max({1, overlap.up_gemm_sms, overlap.down_gemm_sms});
@@ -73,13 +92,17 @@ RunOptions resolved(const RunOptions& options, const LayerCase& layer) {
   const bool chosen = !overlap.schedule.empty();
   if (!chosen) overlap.schedule = communication.rounds > 1 ? "peo-1" : "sequential";
   if (!communication.rounds_given) {
-    communication.rounds =
-        default_rounds(overlap.schedule, layer.shape.experts / communication.ranks);
+    const int local_experts = layer.shape.experts / communication.ranks;
+    require(!is_per_expert(overlap.schedule) || local_experts >= 2,
+            "--schedule {} takes a rank's experts in rounds, but --ranks {} leaves it {}",
+            overlap.schedule, communication.ranks, local_experts);
+    communication.rounds = default_rounds(overlap.schedule, local_experts);
   }
   require(
       communication.rounds == 1 || (overlap.schedule != "sequential" && overlap.schedule != "sbo"),
       "--rounds is {}, but --schedule {} has one", communication.rounds, overlap.schedule);
   overlap.rounds = communication.rounds;
+  check_budgets(overlap);
   for (int* budget : {&overlap.send_sms, &overlap.receive_sms, &overlap.comm_sms}) {
     if (*budget == 0) *budget = 1;
   }
@@ -93,10 +116,14 @@ RunOptions resolved(const RunOptions& options, const LayerCase& layer) {
           "--workers is {}, but --schedule {} overlaps what takes {} workers",
           communication.workers, overlap.schedule, least);
   check(communication, layer.shape);
-  if (overlap.schedule == "sbo") check_blocks(overlap);
+  check_blocks(overlap);
   if (overlap.schedule == "tbo") check_program(overlap, layer);
   run_schedules(all, layer);  // refuses what can't be
   return all;
+}
+
+bool equals_sequential(const CommunicationOptions& options) {
+  return options.reduce() == Reduce::kTokenRank || options.rounds == 1;
 }
 
 RunSchedules run_schedules(const RunOptions& options, const LayerCase& layer) {

@@ -12,6 +12,10 @@ namespace braid::app {
 // kInvalidArgument for what can't run this layer.
 RunOptions resolved(const RunOptions& options, const LayerCase& layer);
 
+// Whether every schedule gives the bits of the one without overlap. Sums at the experts' rank are
+// rounded once more for each round.
+bool equals_sequential(const CommunicationOptions& options);
+
 // What `options`, resolved, run, and what that is measured by.
 struct RunSchedules {
   Schedule chosen, sequential;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/check.hpp"
@@ -48,6 +49,17 @@ void TextFile::write(const std::string& text) {
 void JsonFile::write(const Json& report) {
   // A sentence of the operating system in a name may not be UTF-8; a report always is.
   file_.write(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void check_files(std::initializer_list<NamedFile> files) {
+  for (const NamedFile& file : files) {
+    require(file.path != "-" || std::string_view(file.option) == "--json",
+            "{} is '-', but only --json goes to standard output", file.option);
+    for (const NamedFile& other : files) {
+      require(file.path.empty() || &file == &other || file.path != other.path,
+              "{} and {} both name '{}'", file.option, other.option, file.path);
+    }
+  }
 }
 
 void publish(JsonFile& file, const Json& report, const std::string& table) {

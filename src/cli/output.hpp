@@ -1,6 +1,7 @@
 // Where reports go.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 
 #include "cli/json_report.hpp"
@@ -38,6 +39,15 @@ class JsonFile {
  private:
   TextFile file_;
 };
+
+// Where an option writes to.
+struct NamedFile {
+  const char* option;
+  const std::string& path;  // empty for none
+};
+// Refuses what would mix or overwrite: standard output takes the report of --json only, a file one
+// text.
+void check_files(std::initializer_list<NamedFile> files);
 
 // The table to standard output, or to standard error where the report takes that, then the report.
 // Throws kInternal if standard output can't be written.

@@ -28,6 +28,10 @@ std::string title_of(const predict::Question& question, const app::PredictOption
 }  // namespace
 
 int execute(const PredictCommand& command) {
+  check_files({{"--json", command.json},
+               {"--trace", command.trace},
+               {"--html", command.html},
+               {"--svg", command.svg}});
   JsonFile json(command.json);
   TextFile trace("--trace", command.trace), html("--html", command.html), svg("--svg", command.svg);
   app::Predictor predictor(command.options);

@@ -19,6 +19,7 @@ void check_timelines(const RunCommand& command) {
   require(!asked || command.options.communication.mode == app::Mode::kLowLatency,
           "--trace or --html is given, but --mode {} runs without a schedule",
           to_string(command.options.communication.mode));
+  check_files({{"--json", command.json}, {"--trace", command.trace}, {"--html", command.html}});
 }
 
 std::string title_of(const app::RunReport& report) {

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <numeric>
 
+#include "app/run_schedules.hpp"
 #include "cli/line.hpp"
 
 namespace braid::cli {
@@ -122,9 +123,11 @@ void add_regions(std::string& text, const std::vector<MemoryRegion>& regions) {
 
 namespace {
 
-std::string verdict_on(const app::SequentialReport& sequential, Reduce reduce) {
+std::string verdict_on(const app::SequentialReport& sequential,
+                       const app::CommunicationOptions& options) {
   if (sequential.equal) return "the same bits";
-  return reduce == Reduce::kTokenRank ? "DIFFERENT BITS" : "other bits, as rounds round once more";
+  return app::equals_sequential(options) ? "DIFFERENT BITS"
+                                         : "other bits, as rounds round once more";
 }
 
 void add_schedule(std::string& text, const app::RunReport& report) {
@@ -134,8 +137,7 @@ void add_schedule(std::string& text, const app::RunReport& report) {
   if (!report.split_agreed) line(text, "the ranks did not agree to split: ran sequential instead");
   if (!report.sequential) return;
   line(text, "beside sequential: {:.1f} microseconds in all to its {:.1f}, {}", report.time.total,
-       report.sequential->time.total,
-       verdict_on(*report.sequential, report.options.communication.reduce()));
+       report.sequential->time.total, verdict_on(*report.sequential, report.options.communication));
 }
 
 }  // namespace

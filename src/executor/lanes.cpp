@@ -33,6 +33,7 @@ Lanes::Lanes(const Schedule& schedule, const ExecutorOptions& options, Failures&
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     lanes_[i].stream = options.stream ? options.stream(static_cast<int>(i)) : Stream::cpu();
     require(lanes_[i].stream.valid(), "the stream of lane {} is empty", schedule.lanes[i].name);
+    lanes_[i].stream.record().wait();  // throws what it has failed with, before anything starts
   }
 }
 
@@ -71,7 +72,13 @@ void Lanes::wait(int lane) {
 }
 
 void Lanes::drain() {
-  for (std::size_t i = 0; i < lanes_.size(); ++i) record(static_cast<int>(i));
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    try {
+      record(static_cast<int>(i));
+    } catch (...) {
+      failures_.note(std::current_exception());
+    }
+  }
   const auto ran = [this] {
     bool all = true;
     for (const Lane& lane : lanes_) all = all && lane.ahead.empty();

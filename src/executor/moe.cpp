@@ -66,10 +66,14 @@ class Moe {
     const Tensor output = context.state.get<MoeMemory>("memory").output;
     if (context.state.has("shared")) {
       require(buffer_.group().backend_kind() == Backend::kCpu,
-              "the shared expert's part is added on the CPU only: bind the step '{}'", kOutputStep);
-      context.stream.run([output, shared = context.state.pop<Tensor>("shared")] {
-        executor::add_shared_part(output, shared);
-      });
+              "the shared expert's part is added on the CPU only: leave the value 'shared' out, "
+              "and add it in a step '{}' of the schedule, or after the run",
+              kOutputStep);
+      const Tensor shared = context.state.pop<Tensor>("shared");
+      require(shared.dtype == DType::kFloat32 && shared.num_elements() == output.num_elements(),
+              "shared is {} of {} elements, but must be f32 of as many as the output's {}",
+              to_string(shared.dtype), shared.num_elements(), output.num_elements());
+      context.stream.run([output, shared] { executor::add_shared_part(output, shared); });
     }
     context.state.pop<Tensor>("x");
     context.next.set("x", output);
@@ -105,6 +109,8 @@ class Moe {
       input.block_signals = memory.block_signals;
       combine.block_rows = context.schedule.block_rows;
       combine.signal_threshold = std::max(combine.signal_threshold, 1);
+    } else {
+      combine.signal_threshold = 0;
     }
     buffer_.combine_begin(handle, input, {memory.output, {}}, combine);
   }
@@ -125,7 +131,10 @@ void bind_moe(Bindings& bindings, const Buffer& buffer, const MoeOptions& option
   bindings.bind(Kind::kCombineSend, call(&Moe::combine_send));
   bindings.bind(Kind::kCombineReceive, call(&Moe::combine_receive));
   bindings.bind(kOutputStep, call(&Moe::end_layer));
-  bindings.on_failure([moe](std::exception_ptr failure) { moe->abandon(std::move(failure)); });
+  // Bound anew to another buffer, the old one goes.
+  bindings.on_failure([weak = std::weak_ptr(moe)](std::exception_ptr failure) {
+    if (const auto bound = weak.lock()) bound->abandon(std::move(failure));
+  });
 }
 
 BufferNeeds buffer_needs(const Schedule& schedule) {

@@ -30,8 +30,8 @@ inline constexpr int kMostAhead = 2;
 // Of which it remembers what it has looked up: two batches on their way, and one that is begun.
 inline constexpr int kMostRows = 3 * kRowBatch + kMostAhead;
 inline constexpr int kMostBatches = 4;  // that these rows are of
-// Sums of a row's experts that a warp knows: one that it makes, and those ahead.
-inline constexpr int kExpertSums = kMostAhead + 1;
+// Sums of a row's experts that a warp knows: the one that it makes, and the next.
+inline constexpr int kExpertSums = 2;
 
 struct DispatchSendScratch {
   std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
@@ -107,8 +107,8 @@ struct ThroughputLayoutScratch {
   std::int64_t from = 0;           // [R] u32: rows from each source
   std::int64_t row_starts = 0;     // [R + 1] u32
   std::int64_t tokens = 0;         // [R] u32: of each source
-  std::int64_t coming = 0;         // [R][chunks] u32: rows from each source's chunk
-  std::int64_t going = 0;          // [chunks][R] u32: rows of this rank's chunk to each rank
+  std::int64_t coming = 0;         // [R][chunks] u8: rows from each source's chunk
+  std::int64_t going = 0;          // [chunks][R] u8: rows of this rank's chunk to each rank
   std::int64_t expert_rows = 0;    // expanded: [count_parts][Le] u32
   std::int64_t expert_spans = 0;   // expanded: [Le] u32: all rows of an expert, with padding
   std::int64_t expert_starts = 0;  // expanded: [Le + 1] u32
@@ -127,8 +127,9 @@ struct ThroughputLayoutScratch {
     scratch.row_starts = detail::after(scratch.from, ranks);
     scratch.tokens = detail::after(scratch.row_starts, ranks + 4);
     scratch.coming = detail::after(scratch.tokens, ranks);
-    scratch.going = detail::after(scratch.coming, ranks * shape.num_chunks());
-    scratch.expert_rows = detail::after(scratch.going, ranks * shape.num_chunks());
+    const std::int64_t chunks = std::int64_t{shape.num_ranks} * shape.num_chunks();
+    scratch.going = detail::after(scratch.coming, chunks);
+    scratch.expert_rows = detail::after(scratch.going, chunks);
     scratch.expert_spans = detail::after(scratch.expert_rows, experts * shape.count_parts());
     scratch.expert_starts = detail::after(scratch.expert_spans, experts);
     scratch.warps = detail::after(scratch.expert_starts, experts + 4);

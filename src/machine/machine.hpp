@@ -219,7 +219,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // The same by one warp, of BF16 rows; `next` is the sum that the warp makes after this one, or
   // has no rows.
   m.sum_rows(sum, sum, bytes);
-  // The same to the rank's block at offset n. It counts as a row that was sent, and is left.
+  // The same to the rank's block at offset n. It counts as a row that was sent, of which a drain
+  // may wait for more than it was asked to.
   m.send_sum(sum, sum, rank, n);
 };
 

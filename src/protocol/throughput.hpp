@@ -59,8 +59,8 @@ struct Split {
   }
 };
 
-// Sends a warp's rows: has begun some ahead, and raises the flags of
-// a batch when the next one is on its way. `Rows` says what the rows are:
+// Sends a warp's rows: has begun some ahead, and raises the flags of a batch when the next one is
+// on its way. `Rows` says what the rows are:
 //   claims           of the warp's rows
 //   ahead()          how many are begun before the one that is sent
 //   look_up(i, n)    looks up what is to be known of n rows from i on, which were claimed

@@ -194,6 +194,7 @@ struct RowsIn {
         ++on_their_way;
         if (on_their_way > m.rows_ahead()) take();
       }
+      if (on_their_way == 0) taken = known;  // what is left behind it is no row
       // What is known of them is overwritten by the batch after the next.
       while (on_their_way > 0 && taken < known - kArrivals) take();
     }
@@ -256,11 +257,16 @@ BRAID_HD void fill_padding(M& m, const RowsDispatchArgs& a, const WarpShare& sha
   const layout::ThroughputLocalMap& map = a.op.local_map;
   const auto* starts = in_local<const std::uint32_t>(a.op, map.expert_start(a.op.handle_slot, 0));
   const auto* ends = in_local<const std::uint32_t>(a.op, map.expert_end(a.op.handle_slot, 0));
-  for (std::int64_t local = share.first; local <= num_local; local += share.step) {
-    const bool is_tail = local == num_local;
-    const std::int64_t begin = is_tail ? starts[local] : ends[local];
-    const std::int64_t end = is_tail ? a.num_rows : starts[local + 1];
+  const auto fill = [&](std::int64_t begin, std::int64_t end) {
     m.for_lanes(static_cast<int>(end - begin), [&](int i) { a.out_experts[begin + i] = -1; });
+  };
+  for (std::int64_t local = share.first; local < num_local; local += share.step) {
+    fill(ends[local], starts[local + 1]);
+  }
+  constexpr std::int64_t kStrip = 256;
+  for (std::int64_t begin = starts[num_local] + share.first * kStrip; begin < a.num_rows;
+       begin += share.step * kStrip) {
+    fill(begin, min_of(begin + kStrip, a.num_rows));
   }
 }
 

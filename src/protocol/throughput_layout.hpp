@@ -1,8 +1,8 @@
 // The layout of a routing, written once for every machine: where each token's rows go, and where
 // each received row comes from.
 //
-// Every rank sends its top-k table to every other in chunks of 64 tokens, each with the number of
-// its tokens that go to each rank. A row's place at a rank is then the sum of the tokens that go
+// Every rank sends its top-k table to every other in chunks of 32 tokens, each with the set of its
+// tokens that go to each rank. A row's place at a rank is then the sum of the tokens that go
 // there of earlier ranks, of earlier chunks, and of earlier tokens of its chunk: no atomic and no
 // second exchange, and the same places every time.
 #pragma once
@@ -101,14 +101,14 @@ BRAID_HD bool read_counts(M& m, const LayoutArgs& a, const LayoutTables& tables,
     if (!flag.reached) return;
     const Chunk chunk = chunk_at(m, a, epoch, source, index);
     const std::uint32_t coming = size_of(chunk.goers[m.rank()]);
-    tables.coming[i] = coming;
+    tables.coming[i] = static_cast<std::uint8_t>(coming);
     m.scratch_add(tables.from + source, coming);
     for (int rank = 0; rank < ranks && source <= m.rank(); ++rank) {
       const std::uint32_t rows = size_of(chunk.goers[rank]);
       if (source < m.rank()) {
         m.scratch_add(tables.first_own + rank, rows);
       } else {
-        tables.going[index * ranks + rank] = rows;
+        tables.going[index * ranks + rank] = static_cast<std::uint8_t>(rows);
       }
     }
   });
@@ -136,7 +136,7 @@ BRAID_HD void find_places(M& m, const LayoutArgs& a, const LayoutTables& tables,
     tables.next[i] = i < ranks ? tables.first_own[i] : tables.row_starts[chunk.source];
   });
   m.sync_warp();
-  const std::uint32_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
+  const std::uint8_t* coming = tables.coming + chunk.source * a.op.map.shape.num_chunks();
   m.for_lanes(chunk.index,
               [&](int earlier) { m.scratch_add(tables.next + ranks, coming[earlier]); });
   m.for_lanes(is_own ? chunk.index * ranks : 0,

@@ -16,8 +16,8 @@ struct LayoutTables {
   std::uint32_t* from;        // [R]: rows from each source
   std::uint32_t* row_starts;  // [R + 1]
   std::uint32_t* tokens;      // [R]
-  std::uint32_t* coming;      // [R][chunks]: rows from each source's chunk
-  std::uint32_t* going;       // [chunks][R]: rows of this rank's chunk to each rank
+  std::uint8_t* coming;       // [R][chunks]: rows from each source's chunk
+  std::uint8_t* going;        // [chunks][R]: rows of this rank's chunk to each rank
   // Of the expanded form.
   std::uint32_t* expert_rows;    // [count_parts][Le]
   std::uint32_t* expert_spans;   // [Le]
@@ -34,9 +34,12 @@ struct LayoutTables {
     std::byte* own = m.scratch() + at.warps + m.warp() * at.warp_bytes;
     const auto words = [](std::byte* bytes) { return reinterpret_cast<std::uint32_t*>(bytes); };
     const auto shared = [&](std::int64_t offset) { return words(m.scratch() + offset); };
+    const auto bytes = [&](std::int64_t offset) {
+      return reinterpret_cast<std::uint8_t*>(m.scratch() + offset);
+    };
     return {shared(at.first_own),       shared(at.from),
             shared(at.row_starts),      shared(at.tokens),
-            shared(at.coming),          shared(at.going),
+            bytes(at.coming),           bytes(at.going),
             shared(at.expert_rows),     shared(at.expert_spans),
             shared(at.expert_starts),   words(own),
             words(own + at.rows),       words(own + at.named),

@@ -52,6 +52,10 @@ bool is_communication(Kind kind) {
          kind == Kind::kCombineSend || kind == Kind::kCombineReceive;
 }
 
+bool is_experts(Kind kind) {
+  return kind == Kind::kUpGemm || kind == Kind::kActivation || kind == Kind::kDownGemm;
+}
+
 bool same_layer(const Operation& a, const Operation& b) {
   return a.layer == b.layer && a.micro_batch == b.micro_batch;
 }
@@ -124,17 +128,20 @@ void check_pair(const Schedule& schedule, const Order& order, const Edge& pair) 
   };
   if (first.num_rounds != second.num_rounds) refuse("cut into different numbers of rounds");
   if (first.round == second.round) refuse("the same round twice");
+  // Experts may compute in any order.
+  if (!is_communication(first.kind)) return;
   if (first.round < second.round && !order.ended_before(pair.from, pair.to)) {
     refuse("rounds out of order, the later is not behind the earlier");
   }
 }
 
-// Rounds of one operation share counters, and a later one relies on what an earlier one staged.
+// Rounds of one operation share counters, and a later one relies on what an earlier one staged. Of
+// experts each round is computed once.
 void validate_rounds(const Schedule& schedule, const Order& order) {
   const int count = static_cast<int>(schedule.operations.size());
   for (int a = 0; a < count; ++a) {
     const Operation& first = schedule.operations[static_cast<std::size_t>(a)];
-    if (!is_communication(first.kind)) continue;
+    if (!is_communication(first.kind) && !is_experts(first.kind)) continue;
     for (int b = 0; b < count; ++b) {
       const Operation& second = schedule.operations[static_cast<std::size_t>(b)];
       if (a == b || second.kind != first.kind || !same_layer(first, second)) continue;

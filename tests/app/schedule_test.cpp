@@ -133,6 +133,12 @@ TEST(Schedules, ThatCantBeAreRefusedWithASentence) {
       {{"--schedule", "tbo", "--delta-stages", "9"}, "delta_stages is 9, but must be from 0 to"},
       {{"--schedule", "peo-1", "--mode", "high_throughput", "--ranks-per-node", "8"},
        "--mode high_throughput runs sequential only"},
+      {{"--schedule", "sbo", "--send-sms", "5"},
+       "--send-sms is 5, but --schedule sbo doesn't take it"},
+      {{"--schedule", "sbo", "--comm-sms", "2147483647"},
+       "--comm-sms is 2147483647, but must be at most 1024"},
+      {{"--trace", "-"}, "--trace is '-', but only --json goes to"},
+      {{"--trace", "t.json", "--html", "t.json"}, "--trace and --html both name 't.json'"},
       {{"--trace", "t.json", "--mode", "high_throughput", "--ranks-per-node", "8"},
        "runs without a schedule"},
   };

@@ -117,7 +117,9 @@ class Rank {
     for (int worker = 0; worker < kWorkers; ++worker) {
       workers.emplace_back([&context, role, worker] {
         M m(context, cpu::Kind::kDispatch,
-            {worker, kWorkers, layout::throughput_scratch_bytes(kShape, M::num_warps())});
+            {worker, kWorkers,
+             max_of(layout::layout_scratch_bytes(kShape, M::num_warps()),
+                    layout::row_scratch_bytes(kShape, M::num_warps()))});
         role(m);
       });
     }

@@ -141,20 +141,29 @@ Event CudaEngine::enqueue(const Launch& launch, Start start) {
 // when it gives up. The flag comes last, by a copy of its own. Where the device is lost too, the
 // peers have their deadline.
 void CudaEngine::tell_peers() const {
+  for (std::size_t peer = 0; peer < setup_.memory.peers.size(); ++peer) {
+    if (static_cast<int>(peer) != setup_.rank) tell(setup_.memory.peers[peer]);
+  }
+}
+
+// This rank's own kernels look for the line too: they may wait for work that will not come.
+void CudaEngine::abandon() {
+  tell_peers();
+  tell(setup_.memory.local);
+}
+
+void CudaEngine::tell(std::byte* block) const {
   layout::AbortRecord record;
   record.culprit = setup_.rank;
   record.raised = static_cast<layout::Word>(setup_.rank) + 1;
   constexpr std::size_t kFlag = sizeof(record.raised);
   const auto* bytes = reinterpret_cast<const std::byte*>(&record);
-  for (std::size_t peer = 0; peer < setup_.memory.peers.size(); ++peer) {
-    if (static_cast<int>(peer) == setup_.rank) continue;
-    std::byte* line = setup_.memory.peers[peer] + setup_.control.abort_record(setup_.rank);
-    try {
-      setup_.device->copy_in(line + kFlag, bytes + kFlag, sizeof(record) - kFlag);
-      setup_.device->copy_in(line, bytes, kFlag);
-    } catch (const Error&) {
-      return;
-    }
+  std::byte* line = block + setup_.control.abort_record(setup_.rank);
+  try {
+    setup_.device->copy_in(line + kFlag, bytes + kFlag, sizeof(record) - kFlag);
+    setup_.device->copy_in(line, bytes, kFlag);
+  } catch (const Error&) {
+    return;
   }
 }
 

@@ -72,7 +72,7 @@ class CudaEngine final : public protocol::Engine,
   Event combine(const protocol::Launch& launch, const protocol::RowsCombineArgs& args) override;
   std::optional<protocol::Failure> failure() const override;
   // A kernel of this rank that waits has its deadline.
-  void abandon() override { tell_peers(); }
+  void abandon() override;
   std::optional<machine::BadChoiceRecord> take_bad_choice() override;
   Traffic dispatch_traffic() const override;
   Traffic combine_traffic() const override;
@@ -86,6 +86,7 @@ class CudaEngine final : public protocol::Engine,
   template <class Start>
   Event enqueue(const protocol::Launch& launch, Start start);
   void tell_peers() const;
+  void tell(std::byte* block) const;
   void remember(const CudaStream& stream, const Event& event);
   bool may_start_early(const CudaStream& stream);
   protocol::Failure read_failure() const;

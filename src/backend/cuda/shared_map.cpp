@@ -117,11 +117,14 @@ void share_memory(const protocol::RowsCombineArgs& args, MachineArgs& machine) {
   constexpr int kMostSending = 14;
   if (args.expanded || machine.num_workers < kFewest) return;
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
-  const WarpPlaces sending{15, 5, 3, 0}, summing{15, 0, 0, 1};
-  if (!rows.fit(sending) || !rows.fit(summing)) return;
-  machine.sending = rows.map_of(sending);
-  machine.shared = rows.map_of(summing);
-  machine.sending_workers = min_of(kMostSending, machine.num_workers * 5 / 12);
+  for (const int warps : {15, 13}) {  // many ranks' tables leave room for fewer
+    const WarpPlaces sending{warps, 5, 3, 0}, summing{warps, 0, 0, 1};
+    if (!rows.fit(sending) || !rows.fit(summing)) continue;
+    machine.sending = rows.map_of(sending);
+    machine.shared = rows.map_of(summing);
+    machine.sending_workers = min_of(kMostSending, machine.num_workers * 5 / 12);
+    return;
+  }
 }
 
 SharedMap shared_map_of(const protocol::DispatchArgs& args) {

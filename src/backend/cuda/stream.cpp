@@ -153,7 +153,8 @@ void CudaEvent::wait() const {
 }
 
 bool CudaEvent::ready() const noexcept {
-  return capture_ == 0 && cudaEventQuery(event_) == cudaSuccess;
+  // Of a device that is lost, wait() has more to say.
+  return capture_ == 0 && cudaEventQuery(event_) != cudaErrorNotReady;
 }
 
 void CudaEvent::settle() const noexcept {

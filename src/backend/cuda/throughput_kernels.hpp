@@ -17,7 +17,7 @@ using LayoutKernelArgs = ThroughputKernelArgs<protocol::LayoutArgs>;
 using RowsDispatchKernelArgs = ThroughputKernelArgs<protocol::RowsDispatchArgs>;
 using RowsCombineKernelArgs = ThroughputKernelArgs<protocol::RowsCombineArgs>;
 
-// The most warps that fit, up to kMostWarps; refused by name where not even one does.
+// The first that fits of some ways to share a block; refused by name where none does.
 SharedMap shared_map_of(const protocol::LayoutArgs& args);
 SharedMap shared_map_of(const protocol::RowsDispatchArgs& args);
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args);

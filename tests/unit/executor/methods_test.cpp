@@ -11,6 +11,7 @@
 
 #include "braid/overlap.hpp"
 #include "expert/pass.hpp"
+#include "runtime/buffer_state.hpp"
 #include "support/ranks.hpp"
 #include "unit/executor/expect_error.hpp"
 #include "unit/executor/moe_fixture.hpp"
@@ -208,6 +209,58 @@ TEST(Failure, OfAStageEndsEveryRank) {
       expect_all_end(run_spoiled(per_expert(1, 2), spoil), "a bad stage");
     }
   }
+}
+
+// The threshold is for the schedules that have signals.
+TEST(Methods, ShareBindingsWithAndWithoutSignals) {
+  const MoeCase of{.tokens = {9, 4}, .signal_threshold = 1};
+  EXPECT_EQ(run_moe(of, single_batch()), run_moe(of, sequential(parts())));
+}
+
+TEST(Methods, GiveEachRoundItsBudget) {
+  const Schedule schedule = per_expert(3, 4);
+  const MoeCase of{.tokens = {5, 7}};
+  const auto failures = testing::run_ranks(of.topology(), {.devices = {}}, [&](Group& group) {
+    MoeRank moe(group, of, buffer_needs(schedule));
+    int seen = 0;
+    const auto watch = [&](OperationKind kind, auto budget_of) {
+      const OperationCallable bound = *moe.bindings().find({.kind = kind});
+      moe.bindings().bind(kind, [&seen, bound, budget_of](OperationContext& context) {
+        const Handle handle =
+            context.state.has("handle") ? context.state.get<Handle>("handle") : Handle();
+        bound(context);
+        const Handle& now = handle.valid() ? handle : context.state.get<Handle>("handle");
+        EXPECT_EQ(budget_of(now.state()), context.operation.sms)
+            << describe(context.schedule, context.index);
+        ++seen;
+      });
+    };
+    using State = const detail::HandleState&;
+    watch(OperationKind::kDispatchSend, [](State h) { return h.dispatch_options.send_workers; });
+    watch(OperationKind::kDispatchReceive,
+          [](State h) { return h.dispatch_options.receive_workers; });
+    watch(OperationKind::kCombineSend, [](State h) { return h.combine_options.send_workers; });
+    watch(OperationKind::kCombineReceive,
+          [](State h) { return h.combine_options.receive_workers; });
+    moe.run(schedule,
+            random_tokens(group.rank(), of.tokens[static_cast<std::size_t>(group.rank())]));
+    EXPECT_EQ(seen, 4 + 4 + 4 + 1);
+  });
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "");
+}
+
+TEST(Failure, OfAPartThatIsNoFloatsIsASentence) {
+  const MoeCase of{.tokens = {3}};
+  const auto failures = testing::run_ranks(of.topology(), {.devices = {}}, [&](Group& group) {
+    MoeRank moe(group, of, buffer_needs(sequential(parts())));
+    std::vector<std::uint16_t> halves(3 * kMoeHidden);
+    moe.bindings().bind(OperationKind::kSharedExpert, [&halves](OperationContext& context) {
+      context.state.set("shared", Tensor(halves.data(), DType::kBFloat16, {3, kMoeHidden}));
+    });
+    moe.run(sequential(parts()), random_tokens(0, 3));
+  });
+  EXPECT_NE(failures[0].find("shared is bf16 of 384 elements, but must be f32"), std::string::npos)
+      << failures[0];
 }
 
 TEST(Failure, OfBlocksThatDontFitIsASentence) {

@@ -96,7 +96,9 @@ MoeRank::MoeRank(Group& group, const MoeCase& of, const BufferNeeds& needs)
   topk_idx_.resize(n * kMoeTopK + 1);
   topk_weights_.resize(n * kMoeTopK + 1);
   shared_out_.resize(n * kMoeHidden + 1);
-  bind_moe(bindings_, buffer_, {{.format = of.format}, {}});
+  CombineOptions combine;
+  combine.signal_threshold = of.signal_threshold;
+  bind_moe(bindings_, buffer_, {{.format = of.format}, combine});
   app::bind_cpu_experts(bindings_, {.experts = &experts_, .shared = &shared_, .format = of.format});
   bindings_.bind(OperationKind::kGate, [this](OperationContext& context) { gate(context); });
   bindings_.bind(OperationKind::kAttention, [](OperationContext&) {});

@@ -18,6 +18,7 @@ struct MoeCase {
   DispatchFormat format = DispatchFormat::kBf16;
   int layers = 1;
   int ranks_per_node = 0;  // 0: all
+  int signal_threshold = 0;
   std::int64_t timeout_ms = 20000;
 
   Topology topology() const;

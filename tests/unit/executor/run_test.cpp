@@ -147,6 +147,19 @@ TEST(Run, TakesTheCallersStreams) {
 }
 
 // Two layers of two micro-batches: inputs come in, each layer hands on, the last one to the caller.
+TEST(Run, RefusesAStreamThatHasFailedBeforeAnythingStarts) {
+  Stream stream = Stream::cpu();
+  stream.run([] { throw std::runtime_error("an earlier run"); });
+  bool called = false;
+  Bindings bindings;
+  bindings.bind("a", [&](OperationContext&) { called = true; });
+  bindings.on_failure([&](std::exception_ptr) { called = true; });
+  ExecutorOptions options;
+  options.stream = [&](int) { return stream; };
+  EXPECT_THROW(run(custom({{"a", 0}}, 1), bindings, options), std::runtime_error);
+  EXPECT_FALSE(called);
+}
+
 TEST(Run, HandsStateFromLayerToLayerOfAMicroBatch) {
   Schedule schedule = custom({}, 1);
   for (int layer = 0; layer < 2; ++layer) {

@@ -114,6 +114,17 @@ TEST(Validate, RefusesAConsumerThatCouldStarveItsProducer) {
   says(refused(schedule), {"both need a budget"});
 }
 
+TEST(Validate, RefusesARoundOfExpertsThatIsComputedTwice) {
+  Schedule schedule = layer();
+  for (const Kind kind : {Kind::kUpGemm, Kind::kActivation, Kind::kDownGemm}) {
+    at(schedule, kind).num_rounds = 2;
+    Operation again = at(schedule, kind);
+    again.round = kind == Kind::kDownGemm ? 0 : 1;
+    schedule.operations.insert(schedule.operations.begin() + find(schedule, kind) + 1, again);
+  }
+  says(refused(schedule), {"the same round twice", "down_gemm 0/2"});
+}
+
 TEST(Validate, RefusesWhatIsOutOfRange) {
   Schedule schedule = layer();
   schedule.edges.push_back({0, 99});
