@@ -37,7 +37,7 @@ T* in(std::byte* block, const layout::Region& region) {
   return reinterpret_cast<T*>(block + region.offset);
 }
 
-// Finite rows, to be summed: the GPU has another NaN than the codec.
+// Finite rows, to be summed.
 std::vector<std::uint16_t> finite_rows(const RowsCase& c, int rank, std::uint32_t seed) {
   auto rows = make_inputs(input_shape(c, seed))[static_cast<std::size_t>(rank)].x;
   std::replace(rows.begin(), rows.end(), codec::kBf16Infinity, std::uint16_t{0});

@@ -61,6 +61,19 @@ SharedMap combine_map(const layout::ThroughputShape& shape) {
   return shared_map_of(args);
 }
 
+// Of a combine by so many blocks.
+MachineArgs shared_for_combine(const layout::ThroughputShape& shape, int num_workers,
+                               bool expanded) {
+  protocol::RowsCombineArgs args;
+  args.op = op_of(shape);
+  args.k = shape.top_k;
+  args.expanded = expanded;
+  MachineArgs machine;
+  machine.num_workers = num_workers;
+  share_memory(args, machine);
+  return machine;
+}
+
 SharedMap layout_map(const layout::ThroughputShape& shape) {
   protocol::LayoutArgs args;
   args.op = op_of(shape);
@@ -95,6 +108,26 @@ TEST(SharedMap, OfEveryOperationFitsAtEveryUsualWidth) {
       for (const Way& way : kWays) expect_fits(dispatch_map(shape, way), way.name);
     }
   }
+}
+
+TEST(SharedMap, SomeBlocksOnlySendWhereThereAreManyAndTheirTablesLeaveRoom) {
+  for (const int num_ranks : {2, 8}) {
+    layout::ThroughputShape shape = shape_of(7168, num_ranks);
+    shape.expanded = false;
+    for (const int num_workers : {20, 24, 64, 132}) {
+      const MachineArgs machine = shared_for_combine(shape, num_workers, false);
+      const std::string what = std::to_string(num_ranks) + " ranks, " + std::to_string(num_workers);
+      EXPECT_GE(machine.sending_workers, 8) << what;
+      EXPECT_LT(machine.sending_workers, num_workers / 2) << what;
+      expect_fits(machine.sending, what);
+      EXPECT_LE(machine.shared.bytes, kSharedLimit) << what;
+      EXPECT_EQ(machine.shared.warps.num_senders, 0) << what;
+      EXPECT_EQ(machine.shared.num_threads(), machine.sending.num_threads()) << what;
+    }
+    EXPECT_EQ(shared_for_combine(shape, 19, false).sending_workers, 0);
+  }
+  EXPECT_EQ(shared_for_combine(shape_of(7168), 64, true).sending_workers, 0);
+  EXPECT_EQ(shared_for_combine(shape_of(16384), 64, false).sending_workers, 0);
 }
 
 // The widest row that an operation takes: two of them, one for a sender and one for a receiver or
