@@ -99,6 +99,10 @@ struct BufferShape {
   BRAID_HD constexpr std::int64_t blocks_of_expert(int block_rows) const {
     return ceil_div(row_capacity(), std::int64_t{block_rows});
   }
+  BRAID_HD constexpr std::int64_t block_signal(int expert, std::int64_t block,
+                                               int block_rows) const {
+    return expert * blocks_of_expert(block_rows) + block;
+  }
   // The experts' output of one handle, BF16.
   BRAID_HD constexpr std::int64_t combine_region_bytes() const {
     return num_local() * row_capacity() * 2 * std::int64_t{hidden};

@@ -81,8 +81,8 @@ BRAID_HD bool await_block(M& m, const CombineArgs& a, int expert, std::int64_t b
     WaitTag tag{Operation::kCombineSend, round, m.rank()};
     tag.expert = expert;
     tag.block = static_cast<std::int32_t>(block);
-    const std::int64_t blocks = a.op.map.shape.blocks_of_expert(a.block_rows);
-    m.wait_count(a.signals + expert * blocks + block, a.signal_threshold, tag);
+    m.wait_count(a.signals + a.op.map.shape.block_signal(expert, block, a.block_rows),
+                 a.signal_threshold, tag);
   }
   m.sync_worker();
   return !m.failed();
