@@ -31,7 +31,10 @@ static_assert(sizeof(OperationState) == 64);
 // Where a received row goes home to.
 struct RowOrigin {
   std::uint32_t rank = 0;
-  std::uint32_t slot = 0;  // token * k + first choice that names the expert
+  // Low latency: token * k + first choice that names the expert. High throughput: token *
+  // most_ranks
+  // + this rank's place among the token's ranks.
+  std::uint32_t slot = 0;
 };
 
 // A naming of a local expert by a token of some source, as combine at the expert rank sums it. It

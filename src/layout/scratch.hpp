@@ -20,18 +20,25 @@ inline constexpr int kPlannedTokens = 3;
 // Rows of high throughput that a warp looks up together, and whose flags it raises together while
 // as many again are on their way.
 inline constexpr int kRowBatch = 6;
+// The same of rows that are copied from where they arrive: a batch is a part of a warp's rows,
+// within bounds.
+inline constexpr int kLeastCopied = 2;
+inline constexpr int kMostCopied = 4;
+inline constexpr int kCopiedBatches = 7;
+static_assert(kMostCopied <= kRowBatch);
 // Rows that a warp waits for together.
 inline constexpr int kArrivals = 16;
 // Tokens whose rows a warp waits for together, to sum them.
 inline constexpr int kTokensTogether = 2;
 static_assert(kRowBatch % kTokensTogether == 0);
+// Sums of rows' experts' rows that a warp looks up together, and sends as a batch.
+inline constexpr int kNestedSums = 2;
+static_assert(kNestedSums <= kRowBatch);
 // Rows ahead of the one that a warp sends (Machine::rows_ahead).
 inline constexpr int kMostAhead = 2;
 // Of which it remembers what it has looked up: two batches on their way, and one that is begun.
 inline constexpr int kMostRows = 3 * kRowBatch + kMostAhead;
 inline constexpr int kMostBatches = 4;  // that these rows are of
-// Sums of a row's experts that a warp knows: the one that it makes, and the next.
-inline constexpr int kExpertSums = 2;
 
 struct DispatchSendScratch {
   std::int64_t before = 0;    // RouteCounts of the tokens before this worker's
@@ -154,11 +161,12 @@ struct ThroughputRowScratch {
   std::int64_t sums = 0;
   // The numbers of the newest batches that were claimed, [kMostBatches] u32.
   std::int64_t batches = 0;
-  // The expanded form, for sums in turn: pointers to a row's experts' rows, [kExpertSums][k], their
-  // weights, f32, and how many there are, [kExpertSums] u32.
-  std::int64_t expert_rows = 0;
-  std::int64_t expert_weights = 0;
-  std::int64_t expert_counts = 0;
+  // The expanded form, of the sums of a batch: pointers to their rows,
+  // [kNestedSums][k + kMostBiases + most_ranks], the weights of the inner ones, [kNestedSums][k]
+  // f32; how many are inner and plain, and where the inner ones' sum stands, [kNestedSums][3] i32.
+  std::int64_t nested_rows = 0;
+  std::int64_t inner_weights = 0;
+  std::int64_t nested_counts = 0;
   std::int64_t bytes = 0;
 
   BRAID_HD static constexpr ThroughputRowScratch of(const ThroughputShape& shape) {
@@ -173,11 +181,11 @@ struct ThroughputRowScratch {
     // A sum's tokens are a batch, and its tables come behind them.
     scratch.sums = detail::after(0, kRowBatch * destination);
     scratch.batches = max_of(max_of(looked_up, rows), detail::after(scratch.sums, 2 * 8 * most));
-    scratch.expert_rows = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
-    const std::int64_t sums = shape.expanded ? kExpertSums : 0;
-    scratch.expert_weights = detail::after(scratch.expert_rows, 8 * sums * shape.top_k);
-    scratch.expert_counts = detail::after(scratch.expert_weights, 4 * sums * shape.top_k);
-    scratch.bytes = detail::after(scratch.expert_counts, 4 * sums);
+    scratch.nested_rows = detail::after(scratch.batches, std::int64_t{4} * kMostBatches);
+    const std::int64_t sums = shape.expanded ? kNestedSums : 0;
+    scratch.inner_weights = detail::after(scratch.nested_rows, 8 * sums * (shape.top_k + most));
+    scratch.nested_counts = detail::after(scratch.inner_weights, 4 * sums * shape.top_k);
+    scratch.bytes = detail::after(scratch.nested_counts, 3 * 4 * sums);
     return scratch;
   }
 };

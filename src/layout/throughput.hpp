@@ -192,8 +192,8 @@ static_assert(sizeof(Destination) == 8);
 // dispatch and combine of its handle reads.
 struct ThroughputLocalMap {
   ThroughputShape shape;
-  Region state, active, workers_done, claims, row_starts, expert_counts, destinations, origins,
-      row_experts;
+  Region state, active, workers_done, claims, receive_claims, row_starts, expert_counts,
+      destinations, origins, row_experts;
   Region expert_starts, expert_ends, places;  // of the expanded form
   std::int64_t handle_bytes = 0;              // of one slot's tables
   std::int64_t total_bytes = 0;
@@ -212,6 +212,7 @@ struct ThroughputLocalMap {
     map.active = place(words(shape.num_ranks));
     map.workers_done = place(words(1));
     map.claims = place(words(1));
+    map.receive_claims = place(words(1));
     const std::int64_t tables = at;
     map.row_starts = place(words(shape.num_ranks + 1));
     map.expert_counts = place(words(shape.num_local()));

@@ -3,9 +3,9 @@
 //
 // Collective calls: sync_warp, wait_warp, wait_each, last_worker, stage, stage_row, stage_filled,
 // begin_row, take_row, take_encoded_row, leave_row, skip_row, drain_rows, claim,
-// drain, write_together, sum_rows, send_sum by all lanes of a warp together; sync_worker,
-// stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest is a single
-// thread's.
+// drain, write_together, sum_rows, sum_nested, send_nested by all lanes of a warp together;
+// sync_worker, stage_encoded, stage_sum, weighted_sum by all threads of a worker together. The rest
+// is a single thread's.
 //
 // What a warp staged is its own until it stages again. What a worker staged is for all its warps:
 // stage_encoded and stage_sum end with the worker in step. Rows of stage_encoded alternate between
@@ -114,10 +114,22 @@ struct Row {
 // A weighted sum of rows: out = bf16(sum of weight * row, f32 fma, in order, starting at +0).
 struct SumRequest {
   const std::byte* const* rows = nullptr;
-  const float* weights = nullptr;  // sum_rows: if null, all are 1
+  const float* weights = nullptr;  // sum_rows: none, all are 1
   int num_rows = 0;
   int hidden = 0;
   CombineFormat format = CombineFormat::kBf16;  // of the rows
+};
+
+// A sum of rows of which one is a weighted sum itself, of inner rows: out = bf16(sum of terms, f32,
+// in order, starting at +0). The terms are the plain rows and, if there are inner rows, before the
+// inner_at-th of them (or behind all) bf16(sum of weight * inner row, as in SumRequest).
+struct NestedSum {
+  const std::byte* const* rows = nullptr;  // the inner ones, then the plain ones
+  const float* weights = nullptr;          // of the inner rows
+  int num_inner = 0;
+  int num_plain = 0;
+  int inner_at = 0;
+  int hidden = 0;
 };
 
 template <class M>
@@ -125,7 +137,7 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
                            const Word* flag, Word word, std::uint32_t* counter, int rank,
                            WaitTag tag, Staged staged, const SumRequest& sum, std::uint64_t id,
                            const std::uint16_t* row, std::int64_t* total, Word* host_word,
-                           const std::int32_t* signal, const Row& whole,
+                           const std::int32_t* signal, const Row& whole, const NestedSum& nested,
                            WaitResult (*wait_for)(int), void (*each)(int),
                            void (*fill)(std::byte*)) {
   // Where this thread is.
@@ -137,7 +149,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   // Of them, the first ones, which send where an operation sends and receives at once; the others
   // receive. All where there is one.
   { m.num_senders() } -> std::same_as<int>;
-  // If not 0, so many workers only send, with their num_senders(), and the others only receive.
+  // If not 0, so many workers send, with their num_senders(), before they receive, if they do; the
+  // others only receive, and may be none.
   { m.sending_workers() } -> std::same_as<int>;
   { m.lane() } -> std::same_as<int>;  // in its warp
   { m.num_lanes() } -> std::same_as<int>;
@@ -200,8 +213,8 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.send_row(staged, rank, n);  // a part of it, to the rank's block at offset n
   m.copy_row(staged, bytes);    // to local memory
   m.leave_row();
-  m.skip_row();                // counts as a row that was left, and is none
-  m.template drain_rows<4>();  // all rows that were left, but the newest four, are where they go
+  m.skip_row();     // counts as a row that was left, and is none
+  m.drain_rows(4);  // all rows that were left, but the newest four, are where they go
   // The next number of a counter in the local block, for the warp: of work that is shared out as it
   // is done.
   { m.claim(counter) } -> std::same_as<std::uint32_t>;
@@ -216,12 +229,10 @@ concept Machine = requires(M m, std::byte* bytes, const std::byte* source, std::
   m.drain();                    // this warp's sends and copies are where they go
   m.count_message(rank);        // for reports
   m.weighted_sum(sum, bytes);   // to one BF16 row in local memory
-  // The same by one warp, of BF16 rows; `next` is the sum that the warp makes after this one, or
-  // has no rows.
+  // A warp's, of BF16 rows; `next` is the sum that the warp makes after this one, or has no rows.
   m.sum_rows(sum, sum, bytes);
-  // The same to the rank's block at offset n. It counts as a row that was sent, of which a drain
-  // may wait for more than it was asked to.
-  m.send_sum(sum, sum, rank, n);
+  m.sum_nested(nested, bytes);
+  m.send_nested(nested, rank, n);  // to the rank's block at offset n; as a row that was sent
 };
 
 }  // namespace braid::machine

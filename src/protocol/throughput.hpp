@@ -39,8 +39,8 @@ struct WarpShare {
 };
 
 // Some of a worker's warps send while the rest receive; a lone warp does one after the other. Or
-// some workers send while the rest receive: a worker's sends that wait for the link then keep none
-// of its receives waiting.
+// some workers send while the rest receive, which may be none: a worker's sends that wait for the
+// link then keep none of its receives waiting.
 struct Split {
   WarpShare sends, receives;
 
@@ -59,9 +59,14 @@ struct Split {
   }
 };
 
+// How many neighbors a warp takes together: few items are shared out one by one.
+BRAID_HD inline std::int64_t batch_of(std::int64_t items, const WarpShare& share, int most) {
+  return max_of(std::int64_t{1}, min_of(std::int64_t{most}, quotient(items, share.step)));
+}
+
 // Sends a warp's rows: has begun some ahead, and raises the flags of a batch when the next one is
 // on its way. `Rows` says what the rows are:
-//   claims           of the warp's rows
+//   claims           of the warp's rows, a batch at a time
 //   ahead()          how many are begun before the one that is sent
 //   look_up(i, n)    looks up what is to be known of n rows from i on, which were claimed
 //   exists(i)        whether row i, which is known, is one
@@ -72,6 +77,7 @@ struct Split {
 template <Machine M, class Rows>
 BRAID_HD void send_in_turn(M& m, Rows& rows) {
   const int ahead = rows.ahead();
+  const auto batch = static_cast<int>(rows.claims.size);
   std::int64_t known = 0, begun = 0, raised = 0;
   bool more = true;
   for (std::int64_t row = 0;; ++row) {
@@ -92,18 +98,13 @@ BRAID_HD void send_in_turn(M& m, Rows& rows) {
     } else {
       m.skip_row();
     }
-    if (row + 1 < raised + 2 * kRowBatch) continue;
-    m.template drain_rows<kRowBatch>();
-    rows.raise(raised, kRowBatch);
-    raised += kRowBatch;
+    if (row + 1 < raised + 2 * batch) continue;
+    m.drain_rows(batch);
+    rows.raise(raised, batch);
+    raised += batch;
   }
-  m.template drain_rows<0>();
+  m.drain_rows(0);
   rows.raise(raised, static_cast<int>(begun - raised));
-}
-
-// How many neighbors a warp takes together: few items are shared out one by one.
-BRAID_HD inline std::int64_t batch_of(std::int64_t items, const WarpShare& share, int most) {
-  return max_of(std::int64_t{1}, min_of(std::int64_t{most}, quotient(items, share.step)));
 }
 
 // A warp's tables in its worker's scratch.
@@ -113,9 +114,6 @@ struct RowTables {
   RowOrigin* origins;
   const std::byte** sums;
   std::uint32_t* batches;
-  const std::byte** expert_rows;
-  float* expert_weights;
-  std::uint32_t* expert_counts;
   int most_ranks;
 
   template <Machine M>
@@ -127,9 +125,6 @@ struct RowTables {
             reinterpret_cast<RowOrigin*>(own + at.origins),
             reinterpret_cast<const std::byte**>(own + at.sums),
             reinterpret_cast<std::uint32_t*>(own + at.batches),
-            reinterpret_cast<const std::byte**>(own + at.expert_rows),
-            reinterpret_cast<float*>(own + at.expert_weights),
-            reinterpret_cast<std::uint32_t*>(own + at.expert_counts),
             shape.most_ranks()};
   }
   BRAID_HD static int place_of(std::int64_t number) {
@@ -140,19 +135,19 @@ struct RowTables {
   }
 };
 
+template <class T>
+BRAID_HD T* in_local(const ThroughputArgs& op, std::int64_t offset) {
+  return reinterpret_cast<T*>(op.local + offset);
+}
+
 // Work that warps take a batch at a time, as they get on: a link serves some of them better than
 // others. Rows of a warp's are numbered from 0 on; which items they are follows from its claims.
 struct Claims {
   std::uint32_t* counter = nullptr;  // in the local block
   std::uint32_t* batches = nullptr;  // the warp's newest, in its scratch
   std::int64_t count = 0;            // of items
-  std::int64_t size = kRowBatch;     // of a batch
+  std::int64_t size = kRowBatch;     // of a batch, at most kRowBatch
 
-  BRAID_HD static Claims of(const ThroughputArgs& op, const RowTables& tables,
-                            const WarpShare& share, std::int64_t count) {
-    return {reinterpret_cast<std::uint32_t*>(op.local + op.local_map.claims.offset), tables.batches,
-            count, batch_of(count, share, kRowBatch)};
-  }
   // The rows from `first` on; returns how many. A warp's work.
   template <Machine M>
   BRAID_HD int claim(M& m, std::int64_t first) const {
@@ -168,10 +163,6 @@ struct Claims {
   }
 };
 
-template <class T>
-BRAID_HD T* in_local(const ThroughputArgs& op, std::int64_t offset) {
-  return reinterpret_cast<T*>(op.local + offset);
-}
 BRAID_HD inline const std::uint32_t* row_starts(const ThroughputArgs& op) {
   return in_local<const std::uint32_t>(op, op.local_map.row_start(op.handle_slot, 0));
 }
@@ -196,6 +187,17 @@ BRAID_HD inline bool is_first_naming(const std::int32_t* experts, int choice) {
     is_first = is_first && experts[other] != experts[choice];
   }
   return is_first;
+}
+
+// Those of the rows that are sent, in batches of so many.
+BRAID_HD inline Claims send_claims_of(const ThroughputArgs& op, const RowTables& tables,
+                                      std::int64_t count, std::int64_t size) {
+  return {in_local<std::uint32_t>(op, op.local_map.claims.offset), tables.batches, count, size};
+}
+
+// Of what is received: those who have sent all they had take some, too.
+BRAID_HD inline std::uint32_t* receive_counter(const ThroughputArgs& op) {
+  return in_local<std::uint32_t>(op, op.local_map.receive_claims.offset);
 }
 
 // The rows that come from other ranks, as items: a row of each source in turn, since all of them
@@ -252,6 +254,7 @@ template <Machine M>
 BRAID_HD void end_operation(M& m, const ThroughputArgs& op, std::uint32_t epoch) {
   if (m.lane() != 0) return;
   *in_local<std::uint32_t>(op, op.local_map.claims.offset) = 0;
+  *in_local<std::uint32_t>(op, op.local_map.receive_claims.offset) = 0;
   state_of(op).epoch = epoch;
   state_of(op).unraised = epoch;
 }

@@ -45,6 +45,16 @@ BRAID_HD void copy_to_outputs(M& m, const RowsDispatchArgs& a, const Rows& rows,
   });
 }
 
+// How many tokens a warp sends as a batch. Flags cost a fence a batch, so they are to be few. But
+// what is copied from where it arrives keeps its receiver waiting until two batches were sent: of
+// these a warp is to have some more.
+BRAID_HD inline std::int64_t batch_of_tokens(const RowsDispatchArgs& a, const WarpShare& share) {
+  if (a.in_region) return batch_of(a.num_tokens, share, kRowBatch);
+  const std::int64_t some = quotient(a.num_tokens, layout::kCopiedBatches);
+  return max_of(batch_of(a.num_tokens, share, layout::kLeastCopied),
+                batch_of(some, share, layout::kMostCopied));
+}
+
 // A warp's tokens on their way, for send_in_turn. One without routes is no row.
 template <Machine M>
 struct TokensOut {
@@ -298,7 +308,8 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
     const auto split = detail::Split::of(m);
     const auto tables = detail::RowTables::of(m, a.op.map.shape);
     if (split.sends.takes_part) {
-      const auto claims = detail::Claims::of(a.op, tables, split.sends, a.num_tokens);
+      const std::int64_t batch = detail::batch_of_tokens(a, split.sends);
+      const auto claims = detail::send_claims_of(a.op, tables, a.num_tokens, batch);
       detail::TokensOut<M> out{m, a, rows, tables, claims};
       detail::send_in_turn(m, out);
     }

@@ -113,6 +113,7 @@ MemoryPlan plan_of(const layout::ThroughputMap& map, const layout::ThroughputLoc
       fmt::format("which of {} ranks take part, 4 bytes each", shape.num_ranks));
   add(plan.local, "workers_done", local_map.workers_done, "which workers have ended");
   add(plan.local, "claims", local_map.claims, "how much of an operation was begun");
+  add(plan.local, "receive_claims", local_map.receive_claims, "the same of what is received");
   add(plan.local, "handles",
       {local_map.row_starts.offset, shape.handle_slots * local_map.handle_bytes},
       fmt::format(

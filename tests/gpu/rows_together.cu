@@ -45,7 +45,8 @@ template <class Args>
 void launch_all(const RanksTogether<Args>& all, cudaStream_t stream) {
   const cuda::MachineArgs& machine = all.first().machine;
   const cuda::LaunchShape shape{all.num_ranks() * machine.num_workers, machine.shared.num_threads(),
-                                machine.shared.bytes, cuda::Residency::kAll, stream};
+                                max_of(machine.shared.bytes, machine.sending.bytes),
+                                cuda::Residency::kAll, stream};
   cuda::launch(all_ranks<Args>, shape, RanksArgs<Args>{all.on_device(), machine.num_workers});
 }
 

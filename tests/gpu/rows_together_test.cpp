@@ -29,7 +29,7 @@ RanksTogether<cuda::ThroughputKernelArgs<Operation>> together(const GpuMachines&
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     const Operation& operation = ranks[rank].*which;
     all.push_back({operation, machines.machine(static_cast<int>(rank))});
-    all.back().machine.shared = cuda::shared_map_of(operation);
+    cuda::share_memory(operation, all.back().machine);
   }
   return RanksTogether<cuda::ThroughputKernelArgs<Operation>>(all);
 }

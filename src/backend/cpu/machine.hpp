@@ -172,10 +172,7 @@ class CpuMachine {
   static void copy_row(const machine::Staged& row, std::byte* to) { copy(row, 0, row.bytes, to); }
   static constexpr void leave_row() {}
   static constexpr void skip_row() {}
-  template <int kNewest>
-  static void drain_rows() {
-    drain();
-  }
+  static void drain_rows(int) { drain(); }
   static std::uint32_t claim(std::uint32_t* counter) {
     return std::atomic_ref<std::uint32_t>(*counter).fetch_add(1, std::memory_order_relaxed);
   }
@@ -231,18 +228,28 @@ class CpuMachine {
     }
     kernels.store_bf16(memory_->accumulator.data(), request.hidden, row);
   }
-  void send_sum(const machine::SumRequest& request, const machine::SumRequest& next, int rank,
-                std::int64_t offset) {
-    std::byte* staging = staging_of(2 * static_cast<std::size_t>(request.hidden));
-    sum_rows(request, next, staging);
-    send_row({staging, 2 * std::int64_t{request.hidden}}, rank, offset);
-  }
   void sum_rows(const machine::SumRequest& request, const machine::SumRequest&, std::byte* out) {
-    if (request.weights != nullptr) return weighted_sum(request, out);
     memory_->ones.resize(static_cast<std::size_t>(request.num_rows), 1.0F);
     machine::SumRequest weighted = request;
     weighted.weights = memory_->ones.data();
     weighted_sum(weighted, out);
+  }
+  void sum_nested(const machine::NestedSum& sum, std::byte* out) {
+    memory_->sum.resize(static_cast<std::size_t>(sum.hidden));
+    auto* inner = reinterpret_cast<std::byte*>(memory_->sum.data());
+    if (sum.num_inner > 0) {
+      weighted_sum({sum.rows, sum.weights, sum.num_inner, sum.hidden, CombineFormat::kBf16}, inner);
+    }
+    memory_->terms.assign(sum.rows + sum.num_inner, sum.rows + sum.num_inner + sum.num_plain);
+    if (sum.num_inner > 0) memory_->terms.insert(memory_->terms.begin() + sum.inner_at, inner);
+    sum_rows({memory_->terms.data(), nullptr, static_cast<int>(memory_->terms.size()), sum.hidden,
+              CombineFormat::kBf16},
+             {}, out);
+  }
+  void send_nested(const machine::NestedSum& sum, int rank, std::int64_t offset) {
+    std::byte* staging = staging_of(2 * static_cast<std::size_t>(sum.hidden));
+    sum_nested(sum, staging);
+    send_row({staging, 2 * std::int64_t{sum.hidden}}, rank, offset);
   }
 
  protected:

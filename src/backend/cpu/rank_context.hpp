@@ -35,6 +35,7 @@ struct WorkerMemory {
   std::vector<std::uint16_t> sum;
   std::vector<float> accumulator;
   std::vector<float> ones;
+  std::vector<const std::byte*> terms;
 };
 
 class RankContext {

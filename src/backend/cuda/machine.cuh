@@ -171,9 +171,8 @@ class CudaMachineOf : public WarpRows {
   __device__ void send_row(const machine::Staged& part, int rank, std::int64_t offset) const {
     copy_row(part, flags_.peer(rank) + offset);
   }
-  __device__ void send_sum(const machine::SumRequest& request, const machine::SumRequest& next,
-                           int rank, std::int64_t offset) {
-    put_sum(request, next, flags_.peer(rank) + offset);
+  __device__ void send_nested(const machine::NestedSum& sum, int rank, std::int64_t offset) {
+    put_nested(sum, flags_.peer(rank) + offset);
   }
   __device__ static std::uint32_t claim(std::uint32_t* counter) {
     std::uint32_t number = 0;

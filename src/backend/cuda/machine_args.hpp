@@ -34,7 +34,7 @@ struct MachineArgs {
   // them.
   int arriving_lanes = 1;
   SharedMap shared;
-  // Of the first blocks where they only send, and the others only receive.
+  // Of the first blocks, where they send (before they receive, if they do) and the others don't.
   SharedMap sending;
   int sending_workers = 0;
 };

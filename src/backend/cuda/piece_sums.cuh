@@ -7,10 +7,9 @@ namespace braid::cuda {
 
 // The same vectors of eight channels of each row.
 struct PieceRows {
-  const uint4* first;    // the first row's
-  int stride;            // vectors from a row to the next one
-  int count;             // vectors of each
-  const float* weights;  // null: all are 1
+  const uint4* first;  // the first row's
+  int stride;          // vectors from a row to the next one
+  int count;           // vectors of each
   int num_rows;
 };
 
@@ -61,9 +60,8 @@ __device__ inline void sum_in_order(const PieceRows& rows, uint4* to) {
     for (int row = 0; row < rows.num_rows; ++row) {
       uint4 x[kVectors];
       load_vectors(rows.first + row * rows.stride, base, rows.count, x);
-      const float weight = rows.weights == nullptr ? 1.0F : rows.weights[row];
 #pragma unroll
-      for (int i = 0; i < kVectors; ++i) add_eight(x[i], weight, sums[i]);
+      for (int i = 0; i < kVectors; ++i) add_eight(x[i], 1.0F, sums[i]);
     }
     uint4 out[kVectors];
 #pragma unroll
@@ -74,7 +72,7 @@ __device__ inline void sum_in_order(const PieceRows& rows, uint4* to) {
 }
 
 __device__ inline void sum_pieces(const PieceRows& rows, uint4* to) {
-  if (rows.num_rows == 2 && rows.weights == nullptr) {
+  if (rows.num_rows == 2) {
     sum_two(rows, to);
   } else {
     sum_in_order(rows, to);

@@ -61,6 +61,24 @@ SharedMap first_fit(const Rows& rows, const Ways&... ways) {
   return rows.map_of(chosen);
 }
 
+// Of the expanded form: blocks that sum what they send. These fill the link; more of them are as
+// many as the others.
+constexpr int kSummingSenders = 32;
+
+// Every warp sums steps of rows, of whatever length, that come into a ring. Many warps serve few
+// blocks best, and long rings many.
+SharedMap rings_of(const protocol::RowsCombineArgs& args, int num_workers) {
+  const auto rings = [&](int steps) {
+    return Rows{args.op, steps * kStepBytes, "rings for rows", "num_ranks or top_k"};
+  };
+  constexpr int kShort = 12, kLong = 17;
+  if (num_workers <= kSummingSenders && rings(kShort).fit({16, 16, 1, 1})) {
+    return rings(kShort).map_of({16, 16, 1, 1});
+  }
+  return first_fit(rings(kLong), WarpPlaces{12, 12, 1, 1}, WarpPlaces{10, 10, 1, 1},
+                   WarpPlaces{8, 8, 1, 1}, WarpPlaces{4, 4, 1, 1}, WarpPlaces{1, 1, 1, 1});
+}
+
 }  // namespace
 
 SharedMap shared_map_of(const protocol::LayoutArgs& args) {
@@ -97,25 +115,29 @@ SharedMap shared_map_of(const protocol::RowsDispatchArgs& args) {
                    WarpPlaces{2, 1, 1, 1});
 }
 
-// What comes home is summed by warps that have the pieces of one row at a time. In the expanded
-// form those that send sum too, into their place.
+// What comes home is summed by warps that have the pieces of one row at a time.
 SharedMap shared_map_of(const protocol::RowsCombineArgs& args) {
+  if (args.expanded) return rings_of(args, 1);
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
-  if (args.expanded) {
-    return first_fit(rows, WarpPlaces{15, 6, 1, 1}, WarpPlaces{11, 4, 1, 1}, WarpPlaces{7, 3, 1, 1},
-                     WarpPlaces{4, 2, 1, 1}, WarpPlaces{2, 1, 1, 1});
-  }
   return first_fit(rows, WarpPlaces{16, 4, 2, 1}, WarpPlaces{12, 3, 2, 1}, WarpPlaces{9, 2, 2, 1},
                    WarpPlaces{6, 1, 2, 1}, WarpPlaces{4, 1, 2, 1}, WarpPlaces{2, 1, 1, 1});
 }
 
 // Where there are enough blocks to fill the link, some of them only send: behind stores that wait
-// for the link, a block's loads and other stores wait too.
+// for the link, a block's loads and other stores wait too. In the expanded form they sum when they
+// have sent all.
 void share_memory(const protocol::RowsCombineArgs& args, MachineArgs& machine) {
+  if (args.expanded) {
+    machine.shared = rings_of(args, machine.num_workers);
+    machine.sending = machine.shared;
+    machine.sending_workers =
+        min_of(machine.num_workers, max_of(kSummingSenders, machine.num_workers / 2));
+    return;
+  }
   machine.shared = shared_map_of(args);
   constexpr int kFewest = 20;
   constexpr int kMostSending = 14;
-  if (args.expanded || machine.num_workers < kFewest) return;
+  if (machine.num_workers < kFewest) return;
   const Rows rows{args.op, args.op.map.shape.home_row_bytes()};
   for (const int warps : {15, 13}) {  // many ranks' tables leave room for fewer
     const WarpPlaces sending{warps, 5, 3, 0}, summing{warps, 0, 0, 1};

@@ -15,6 +15,10 @@ inline constexpr std::int64_t kSharedLimit = 232448;  // of a block on Hopper: 2
 
 inline constexpr int kMostPlaces = 4;  // of a warp's rows on their way
 
+// Of a nested sum's row, what a warp sums at once: two vectors of eight channels a lane.
+inline constexpr int kStepVectors = 2 * kWarpLanes;
+inline constexpr std::int64_t kStepBytes = 16 * kStepVectors;
+
 // How many warps a block has, and how many places for rows each of them.
 struct WarpPlaces {
   int num_warps = 0;

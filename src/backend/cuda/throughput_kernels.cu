@@ -40,7 +40,14 @@ __global__ void __launch_bounds__(kMostThreads, 1)
     combine_rows_kernel(const __grid_constant__ RowsCombineKernelArgs args) {
   begin(args.machine);
   Machine m(args.machine, args.operation.op.map, throughput_memory, this_block());
-  protocol::combine_rows(m, args.operation);
+  protocol::combine_source_rows(m, args.operation);
+}
+
+__global__ void __launch_bounds__(kMostThreads, 1)
+    combine_expert_rows_kernel(const __grid_constant__ RowsCombineKernelArgs args) {
+  begin(args.machine);
+  Machine m(args.machine, args.operation.op.map, throughput_memory, this_block());
+  protocol::combine_expert_rows(m, args.operation);
 }
 
 template <class Operation>
@@ -60,6 +67,7 @@ void load_throughput_kernels() {
   load(layout_kernel);
   load(dispatch_rows_kernel);
   load(combine_rows_kernel);
+  load(combine_expert_rows_kernel);
 }
 
 void launch_layout(const LayoutKernelArgs& args, cudaStream_t stream) {
@@ -69,7 +77,8 @@ void launch_dispatch_rows(const RowsDispatchKernelArgs& args, cudaStream_t strea
   launch_role(dispatch_rows_kernel, args, stream);
 }
 void launch_combine_rows(const RowsCombineKernelArgs& args, cudaStream_t stream) {
-  launch_role(combine_rows_kernel, args, stream);
+  launch_role(args.operation.expanded ? combine_expert_rows_kernel : combine_rows_kernel, args,
+              stream);
 }
 
 }  // namespace braid::cuda

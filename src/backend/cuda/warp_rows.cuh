@@ -2,6 +2,7 @@
 // empty in turn, and sums of rows that come piece by piece.
 #pragma once
 
+#include "backend/cuda/nested_sums.cuh"
 #include "backend/cuda/piece_sums.cuh"
 #include "backend/cuda/shared_map.hpp"
 #include "layout/scratch.hpp"
@@ -13,6 +14,10 @@ namespace braid::cuda {
 // the other. More of them are smaller ones, which cost more than they hide.
 inline constexpr int kSumParts = 2;
 static_assert(kSumParts <= kMostPlaces, "a part has a place's barrier");
+
+// Of a nested sum that is sent: steps that leave together.
+inline constexpr int kStripSteps = 2;
+inline constexpr int kStripVectors = kStripSteps * kStepVectors;
 
 // One thread's view, of a machine (machine/machine.hpp says what its calls are for).
 class WarpRows {
@@ -89,15 +94,16 @@ class WarpRows {
       copy_words(to, part.data, part.bytes, {0, 1});
     }
   }
-  // One group a row, in every lane.
+  // A row's last group; a nested sum's strips are one each. In every lane.
   __device__ void leave_row() {
     ptx::bulk_commit_group();
     taken_ = next_place(taken_);
   }
-  __device__ void skip_row() const { ptx::bulk_commit_group(); }
-  template <int kNewest>
-  __device__ void drain_rows() const {
-    ptx::bulk_wait_group<kNewest>();
+  __device__ void skip_row() const {
+    for (int group = 0; group < groups_of_row_; ++group) ptx::bulk_commit_group();
+  }
+  __device__ void drain_rows(int newest) const {
+    wait_groups(newest * groups_of_row_);
     __syncwarp();
   }
   // A piece of every row is summed while later pieces of each, at the end the next sum's first, are
@@ -106,28 +112,45 @@ class WarpRows {
   __device__ void sum_rows(const machine::SumRequest& request, const machine::SumRequest& next,
                            std::byte* out) {
     if (room_of(request) == 0) return sum_directly(request, out);
-    for_pieces<false>(request, next, [&](const Piece& piece) {
+    for_pieces(request, next, [&](const Piece& piece) {
       sum_piece(request, piece, reinterpret_cast<uint4*>(out) + piece.first);
+    });
+  }
+  __device__ void sum_nested(const machine::NestedSum& sum, std::byte* out) const {
+    run_steps(sum, ring_behind(0), [&](int step, const LaneVectors& sums) {
+      store_vectors(sums.x, step * kStepVectors + lane(), sum.hidden / 8,
+                    reinterpret_cast<uint4*>(out));
     });
   }
 
  protected:
-  // The same to where bulk copies go: a piece's sum is made in place of its first row. All that is
-  // left is to be drained.
-  __device__ void put_sum(const machine::SumRequest& request, const machine::SumRequest& next,
-                          std::byte* to) {
-    if (room_of(request) == 0) return sum_directly(request, to);
-    for_pieces<true>(request, next, [&](const Piece& piece) {
-      sum_piece(request, piece, piece_rows(piece));
+  // The same to where bulk copies go, a strip of steps at a time: two strips stand before the ring,
+  // of which one is filled while the other one is read. Leaves the last one's group to leave_row.
+  __device__ void put_nested(const machine::NestedSum& sum, std::byte* to) {
+    const int vectors = sum.hidden / 8;
+    groups_of_row_ = (vectors + kStripVectors - 1) / kStripVectors;
+    auto* strips = reinterpret_cast<uint4*>(warp_row());
+    int first = 0;  // vector of the strip
+    run_steps(sum, ring_behind(2 * kStripSteps), [&](int step, const LaneVectors& sums) {
+      uint4* staged = strips + strip_ * kStripVectors;
+      const int at = step * kStepVectors - first;
+      if (at == 0) {
+        ptx::bulk_wait_group_read<1>();
+        __syncwarp();
+      }
+      const int count = min_of(kStripVectors, vectors - first);
+      store_vectors(sums.x, at + lane(), count, staged);
+      if (at + kStepVectors < count) return;
       ptx::fence_proxy_async_shared_cta();
       __syncwarp();
       if (lane() == 0) {
-        ptx::bulk_copy_shared_to_global(
-            to + 16 * std::int64_t{piece.first},
-            reinterpret_cast<const std::byte*>(piece_rows(piece)),
-            static_cast<std::uint32_t>(16 * piece.count(request.hidden)));
+        ptx::bulk_copy_shared_to_global(to + 16 * std::int64_t{first},
+                                        reinterpret_cast<const std::byte*>(staged),
+                                        static_cast<std::uint32_t>(16 * count));
       }
-      ptx::bulk_commit_group();
+      first += count;
+      strip_ ^= 1;
+      if (first < vectors) ptx::bulk_commit_group();
     });
   }
 
@@ -215,8 +238,7 @@ class WarpRows {
                                       barrier);
     }
   }
-  // kSends: what was sent of a part is read before the part is loaded again.
-  template <bool kSends, class Sum>
+  template <class Sum>
   __device__ void for_pieces(const machine::SumRequest& request, const machine::SumRequest& next,
                              Sum&& sum) {
     const int room = room_of(request);
@@ -230,10 +252,6 @@ class WarpRows {
         const int later = piece + pieces_ahead_;
         const int part = (part_ + pieces_ahead_) % kSumParts;
         if (later >= pieces + next_pieces) break;
-        if constexpr (kSends) {
-          ptx::bulk_wait_group_read<0>();
-          __syncwarp();
-        }
         if (later < pieces) {
           load_piece(request, {later * room, room, part});
         } else {
@@ -249,15 +267,44 @@ class WarpRows {
   }
   __device__ void sum_piece(const machine::SumRequest& request, const Piece& piece,
                             uint4* to) const {
-    sum_pieces({piece_rows(piece), piece.room, piece.count(request.hidden), request.weights,
-                request.num_rows},
-               to);
+    sum_pieces({piece_rows(piece), piece.room, piece.count(request.hidden), request.num_rows}, to);
+  }
+  // In the warp's place, behind so many steps.
+  __device__ StepRing ring_behind(int steps) const {
+    return {reinterpret_cast<uint4*>(warp_row()) + steps * kStepVectors,
+            static_cast<int>(map_.row_bytes / kStepBytes) - steps};
+  }
+  template <class Put>
+  __device__ static void run_steps(const machine::NestedSum& sum, const StepRing& ring, Put&& put) {
+    NestedSteps steps(sum, ring);
+    if (steps.is_too_wide()) {
+      steps.run_directly(put);
+    } else {
+      steps.run(put);
+    }
+  }
+  // All of this thread's groups of bulk stores but the newest `pending`, or fewer, are where they
+  // go.
+  __device__ static void wait_groups(int pending) {
+    if (pending >= 14) return ptx::bulk_wait_group<14>();  // of 7168 channels, two rows'
+    if (pending >= 8) return ptx::bulk_wait_group<8>();
+    switch (pending) {
+      case 0: return ptx::bulk_wait_group<0>();
+      case 1: return ptx::bulk_wait_group<1>();
+      case 2: return ptx::bulk_wait_group<2>();
+      case 3: return ptx::bulk_wait_group<3>();
+      case 4: return ptx::bulk_wait_group<4>();
+      case 5: return ptx::bulk_wait_group<5>();
+      default: return ptx::bulk_wait_group<6>();
+    }
   }
   // Of rows too short for that, or too many.
   __device__ void sum_directly(const machine::SumRequest& request, std::byte* out) const {
     sum_bf16(request, {lane(), kWarpLanes}, reinterpret_cast<std::uint16_t*>(out));
   }
 
+  int strip_ = 0;                     // that a nested sum fills next: the other one may be read
+  int groups_of_row_ = 1;             // that its stores are
   int begun_ = 0, taken_ = 0;         // the places of the warp's next rows to be begun, and taken
   std::uint32_t place_parities_ = 0;  // of the phases that are waited for next, a bit each
   int part_ = 0;                      // of the warp's row: where the next piece of a sum is

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 
@@ -126,8 +127,26 @@ TEST(SharedMap, SomeBlocksOnlySendWhereThereAreManyAndTheirTablesLeaveRoom) {
     }
     EXPECT_EQ(shared_for_combine(shape, 19, false).sending_workers, 0);
   }
-  EXPECT_EQ(shared_for_combine(shape_of(7168), 64, true).sending_workers, 0);
   EXPECT_EQ(shared_for_combine(shape_of(16384), 64, false).sending_workers, 0);
+}
+
+TEST(SharedMap, OfRowsByExpertFewBlocksAllSendAndOfManyHalfDo) {
+  for (const int hidden : {128, 7168, 16384}) {
+    for (const int num_ranks : {1, 2, 8, 64}) {
+      for (const int num_workers : {1, 8, 32, 48, 64, 132}) {
+        const MachineArgs machine =
+            shared_for_combine(shape_of(hidden, num_ranks), num_workers, true);
+        const std::string what = std::to_string(hidden) + " channels, " +
+                                 std::to_string(num_ranks) + " ranks, " +
+                                 std::to_string(num_workers);
+        EXPECT_EQ(machine.sending_workers, std::min(num_workers, std::max(32, num_workers / 2)))
+            << what;
+        expect_fits(machine.sending, what);
+        expect_fits(machine.shared, what);
+        EXPECT_EQ(machine.shared.num_threads(), machine.sending.num_threads()) << what;
+      }
+    }
+  }
 }
 
 // The widest row that an operation takes: two of them, one for a sender and one for a receiver or
