@@ -28,6 +28,8 @@ inline constexpr int kCopiedBatches = 7;
 static_assert(kMostCopied <= kRowBatch);
 // Rows that a warp waits for together.
 inline constexpr int kArrivals = 16;
+// Of rows that are copied from where they arrive, batches of these that a warp has.
+inline constexpr int kTakenBatches = 4;
 // Tokens whose rows a warp waits for together, to sum them.
 inline constexpr int kTokensTogether = 2;
 static_assert(kRowBatch % kTokensTogether == 0);

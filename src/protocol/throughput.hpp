@@ -15,6 +15,7 @@ namespace detail {
 using layout::kArrivals;
 using layout::kMostRows;
 using layout::kRowBatch;
+using layout::kTakenBatches;
 
 // Which warps of the rank's workers do something, and which of them this one is.
 struct WarpShare {

@@ -174,6 +174,13 @@ BRAID_HD void write_own_choices(M& m, const RowsDispatchArgs& a, const WarpShare
   }
 }
 
+// How many rows a warp waits for together.
+BRAID_HD inline std::int64_t arrivals_of(const RowsDispatchArgs& a, std::int64_t rows,
+                                         const WarpShare& share) {
+  if (a.in_region) return batch_of(rows, share, kArrivals);
+  return batch_of(quotient(rows, kTakenBatches), share, kArrivals / 2);
+}
+
 // A warp's rows from other ranks, a batch after another: waited for, and where they don't stay,
 // copied to the outputs.
 template <Machine M>
@@ -184,15 +191,15 @@ struct RowsIn {
   RowItems items;
   WarpShare share;
   RowTables tables;
+  std::int64_t size;  // of a batch
+  std::int64_t turn = 0;
   std::int64_t taken = 0;
   int on_their_way = 0;
 
   // A warp's work.
   BRAID_HD void run() {
     std::int64_t known = 0;
-    // Neighbors, which come one behind another: to wait for all of them keeps none waiting long.
-    const std::int64_t size = batch_of(items.count, share, a.in_region ? kArrivals : kArrivals / 2);
-    for (std::int64_t first = share.first * size; first < items.count; first += share.step * size) {
+    for (std::int64_t first = next_batch(); first < items.count; first = next_batch()) {
       const auto count = static_cast<int>(min_of(items.count - first, size));
       look_up(first, count, known);
       if (!arrive(first, count, known)) break;
@@ -212,6 +219,13 @@ struct RowsIn {
   }
 
  private:
+  // Where the warp's next batch begins. Neighbors come one behind another: to wait for all of a
+  // batch keeps none waiting long.
+  BRAID_HD std::int64_t next_batch() {
+    const std::int64_t number =
+        a.in_region ? share.first + turn++ * share.step : m.claim(receive_counter(a.op));
+    return number * size;
+  }
   BRAID_HD std::int64_t& row_at(std::int64_t i) const {
     return tables.rows[static_cast<std::uint32_t>(i) % (2 * kArrivals)];
   }
@@ -313,9 +327,13 @@ BRAID_HD void dispatch_rows(M& m, const RowsDispatchArgs& a) {
       detail::TokensOut<M> out{m, a, rows, tables, claims};
       detail::send_in_turn(m, out);
     }
-    if (split.receives.takes_part) {
+    const auto share = a.in_region ? split.receives : detail::WarpShare::all(m);
+    if (share.takes_part) {
       const auto items = detail::RowItems::of(m, a.op);
-      detail::RowsIn<M>{m, a, rows, items, split.receives, tables}.run();
+      const std::int64_t size = detail::arrivals_of(a, items.count, share);
+      detail::RowsIn<M>{m, a, rows, items, share, tables, size}.run();
+    }
+    if (split.receives.takes_part) {
       detail::write_own_choices(m, a, split.receives);
       if (a.expanded) detail::fill_padding(m, a, split.receives);
       if (a.fill_tail && !a.expanded) detail::fill_tail(m, a, split.receives);
