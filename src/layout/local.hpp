@@ -31,9 +31,8 @@ static_assert(sizeof(OperationState) == 64);
 // Where a received row goes home to.
 struct RowOrigin {
   std::uint32_t rank = 0;
-  // Low latency: token * k + first choice that names the expert. High throughput: token *
-  // most_ranks
-  // + this rank's place among the token's ranks.
+  // Low latency: token * k + first choice that names the expert.
+  // High throughput: token * most_ranks + this rank's place among the token's ranks.
   std::uint32_t slot = 0;
 };
 
