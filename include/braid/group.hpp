@@ -72,7 +72,9 @@ class Group {
   Backend backend_kind() const;
   int device() const;  // the CUDA device that this rank computes on; 0 on the CPU
 
-  // A new stream where this rank computes: Stream::cpu(), or Stream::cuda(device()).
+  // A new stream where this rank computes: Stream::cpu(), or Stream::cuda(device()). CUDA may make
+  // it wait for kernels that run on the device, also for one that waits for this rank: make streams
+  // before any rank's first operation.
   Stream make_stream() const;
 
   // Collective. Throws kTimeout naming the ranks that did not come.

@@ -7,7 +7,11 @@ ScheduleRun::ScheduleRun(Group& group, const BufferOptions& options, std::uint64
       options_(options),
       calls_(seed),
       own_(seed * 31 + static_cast<std::uint64_t>(group.rank())),
-      next_seed_(seed * 1000) {}
+      next_seed_(seed * 1000) {
+  // One stream was made after the ranks met in the buffer: no kernel may run before all have
+  // theirs.
+  group.barrier();
+}
 
 bool ScheduleRun::take_number(int& number) {
   if (!in_flight_.empty() && *in_flight_.begin() + options_.depth <= next_number_) return false;
