@@ -29,11 +29,15 @@ constexpr layout::ThroughputShape shape_of() {
   shape.max_tokens = 70;  // more than a chunk
   shape.hidden = 256;
   shape.top_k = 1;
+  shape.expanded = true;
   return shape;
 }
 constexpr layout::ThroughputShape kShape = shape_of();
 constexpr layout::ThroughputMap kMap = layout::ThroughputMap::of(kShape);
 constexpr layout::ThroughputLocalMap kLocalMap = layout::ThroughputLocalMap::of(kShape);
+
+// How rows come home after each dispatch, if they do.
+enum class Home { kNowhere, kBySource, kByExpert };
 
 enum class Weak { kNothing, kChunks, kArrived, kReturned, kReceived, kLastWorker, kPublish };
 
@@ -83,8 +87,9 @@ class Rank {
         record_(static_cast<std::size_t>(layout::ReceivedMap::of(kShape).stride)),
         idx_(static_cast<std::size_t>(num_tokens), rank == 0 ? 3 : 0),
         x_(static_cast<std::size_t>(num_tokens * kShape.hidden), 0x3F80),
-        rows_(static_cast<std::size_t>(kShape.row_capacity() * kShape.hidden)),
-        out_(x_.size()) {
+        rows_(static_cast<std::size_t>(kShape.expanded_capacity(1) * kShape.hidden)),
+        out_(x_.size()),
+        weights_(static_cast<std::size_t>(kShape.row_capacity()), 1.0F) {
     auto* active = reinterpret_cast<std::uint32_t*>(local_.data() + kLocalMap.active.offset);
     for (int other = 0; other < kRanks; ++other) active[other] = 1;
   }
@@ -92,7 +97,7 @@ class Rank {
   std::byte* block() { return symmetric_.data(); }
 
   template <class M>
-  void run(const std::vector<std::byte*>& peers, bool with_combine) {
+  void run(const std::vector<std::byte*>& peers, Home home) {
     SymmetricMemory memory;
     memory.bytes = symmetric_.size();
     memory.peers = peers;
@@ -103,8 +108,8 @@ class Rank {
     host.join();
     for (int pass = 0; pass < kDispatches; ++pass) {
       run_workers<M>(context, [this](M& m) { protocol::dispatch_rows(m, dispatch_args()); });
-      if (!with_combine) continue;
-      run_workers<M>(context, [this](M& m) { protocol::combine_rows(m, combine_args()); });
+      if (home == Home::kNowhere) continue;
+      run_workers<M>(context, [&](M& m) { protocol::combine_rows(m, combine_args(home)); });
     }
     if (context.failed()) std::exit(3);
   }
@@ -157,8 +162,10 @@ class Rank {
     args.num_rows = kShape.row_capacity();
     return args;
   }
-  protocol::RowsCombineArgs combine_args() {
+  protocol::RowsCombineArgs combine_args(Home home) {
     protocol::RowsCombineArgs args;
+    args.expanded = home == Home::kByExpert;
+    if (args.expanded) args.weights = weights_.data();
     args.op = op();
     args.num_tokens = num_tokens_;
     args.x = rows_.data();
@@ -170,17 +177,19 @@ class Rank {
   std::vector<std::byte> symmetric_, local_, record_;
   std::vector<std::int32_t> idx_;
   std::vector<std::uint16_t> x_, rows_, out_;
+  std::vector<float> weights_;
 };
 
-template <Weak kWeak>
+template <Weak kWeak, Home kHome = Home::kBySource>
 void run() {
   const bool one_way = kWeak == Weak::kReceived;
   Rank ranks[] = {Rank(0, kShape.max_tokens), Rank(1, one_way ? 0 : kShape.max_tokens)};
   const std::vector<std::byte*> peers{ranks[0].block(), ranks[1].block()};
   std::vector<std::thread> threads;
   for (Rank& rank : ranks) {
-    threads.emplace_back(
-        [&rank, &peers] { rank.run<WeakMachine<kWeak>>(peers, kWeak != Weak::kReceived); });
+    threads.emplace_back([&rank, &peers] {
+      rank.run<WeakMachine<kWeak>>(peers, kWeak == Weak::kReceived ? Home::kNowhere : kHome);
+    });
   }
   for (std::thread& thread : threads) thread.join();
 }
@@ -189,11 +198,15 @@ struct Named {
   const char* name;
   void (*run)();
 };
-constexpr Named kRuns[] = {
-    {"strong", run<Weak::kNothing>},    {"chunks", run<Weak::kChunks>},
-    {"arrived", run<Weak::kArrived>},   {"returned", run<Weak::kReturned>},
-    {"received", run<Weak::kReceived>}, {"last_worker", run<Weak::kLastWorker>},
-    {"publish", run<Weak::kPublish>}};
+constexpr Named kRuns[] = {{"strong", run<Weak::kNothing>},
+                           {"strong_by_expert", run<Weak::kNothing, Home::kByExpert>},
+                           {"returned_by_expert", run<Weak::kReturned, Home::kByExpert>},
+                           {"chunks", run<Weak::kChunks>},
+                           {"arrived", run<Weak::kArrived>},
+                           {"returned", run<Weak::kReturned>},
+                           {"received", run<Weak::kReceived>},
+                           {"last_worker", run<Weak::kLastWorker>},
+                           {"publish", run<Weak::kPublish>}};
 
 }  // namespace
 }  // namespace braid
