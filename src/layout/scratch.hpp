@@ -150,6 +150,12 @@ struct ThroughputLayoutScratch {
   }
 };
 
+// Of a nested sum (machine::NestedSum): its inner and plain rows, and where the inner ones' sum
+// stands.
+struct NestedCounts {
+  std::int32_t inner = 0, plain = 0, inner_at = 0;
+};
+
 // A warp's in dispatch and combine of high throughput: what it has looked up of its newest rows or
 // tokens, by their number modulo kMostRows.
 struct ThroughputRowScratch {
@@ -165,7 +171,7 @@ struct ThroughputRowScratch {
   std::int64_t batches = 0;
   // The expanded form, of the sums of a batch: pointers to their rows,
   // [kNestedSums][k + kMostBiases + most_ranks], the weights of the inner ones, [kNestedSums][k]
-  // f32; how many are inner and plain, and where the inner ones' sum stands, [kNestedSums][3] i32.
+  // f32; and their NestedCounts, [kNestedSums].
   std::int64_t nested_rows = 0;
   std::int64_t inner_weights = 0;
   std::int64_t nested_counts = 0;
@@ -187,7 +193,8 @@ struct ThroughputRowScratch {
     const std::int64_t sums = shape.expanded ? kNestedSums : 0;
     scratch.inner_weights = detail::after(scratch.nested_rows, 8 * sums * (shape.top_k + most));
     scratch.nested_counts = detail::after(scratch.inner_weights, 4 * sums * shape.top_k);
-    scratch.bytes = detail::after(scratch.nested_counts, 3 * 4 * sums);
+    scratch.bytes = detail::after(scratch.nested_counts,
+                                  sums * static_cast<std::int64_t>(sizeof(NestedCounts)));
     return scratch;
   }
 };

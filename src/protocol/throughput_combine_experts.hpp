@@ -13,7 +13,7 @@ namespace detail {
 struct NestedTables {
   const std::byte** rows;
   float* weights;
-  std::int32_t* counts;  // inner rows, plain rows, where the inner ones' sum stands
+  layout::NestedCounts* counts;
   int k, most_rows;
 
   template <Machine M>
@@ -22,16 +22,12 @@ struct NestedTables {
     std::byte* own = m.scratch() + m.warp() * at.bytes;
     return {reinterpret_cast<const std::byte**>(own + at.nested_rows),
             reinterpret_cast<float*>(own + at.inner_weights),
-            reinterpret_cast<std::int32_t*>(own + at.nested_counts), k,
+            reinterpret_cast<layout::NestedCounts*>(own + at.nested_counts), k,
             k + shape.most_ranks() + layout::kMostBiases};
   }
   BRAID_HD machine::NestedSum sum_of(int i, int hidden) const {
-    return {rows + i * most_rows, weights + i * k,   counts[3 * i],
-            counts[3 * i + 1],    counts[3 * i + 2], hidden};
-  }
-  // Of sum i: no inner rows, no plain ones.
-  BRAID_HD void clear(int i) const {
-    for (int count = 0; count < 3; ++count) counts[3 * i + count] = 0;
+    const layout::NestedCounts& of = counts[i];
+    return {rows + i * most_rows, weights + i * k, of.inner, of.plain, of.inner_at, hidden};
   }
 };
 
@@ -51,7 +47,7 @@ BRAID_HD inline void look_up_choice(const RowsCombineArgs& a, const NestedTables
     sums.rows[i * sums.most_rows + at] = reinterpret_cast<const std::byte*>(a.x + from * hidden);
     sums.weights[i * a.k + at] = weight;
   }
-  if (choice + 1 == a.k) sums.counts[3 * i] = at + (is_here ? 1 : 0);
+  if (choice + 1 == a.k) sums.counts[i].inner = at + (is_here ? 1 : 0);
 }
 
 // A warp's rows on their way home, each a sum of its experts'.
@@ -68,7 +64,7 @@ struct ExpertRowsHome : HomeRows<M> {
   BRAID_HD void look_up(std::int64_t first, int count) {
     HomeRows<M>::look_up(first, count);
     const RowsCombineArgs& a = combine.a;
-    m.for_lanes(count, [&](int i) { sums.clear(sum_of(first + i)); });
+    m.for_lanes(count, [&](int i) { sums.counts[sum_of(first + i)] = {}; });
     m.sync_warp();
     m.for_lanes(count * a.k, [&](int i) {
       const std::int64_t number = first + i / a.k;
@@ -127,7 +123,7 @@ struct ExpertTokensHome {
   BRAID_HD void gather(std::int64_t token) {
     const RowsCombineArgs& a = combine.a;
     const int own = own_place();
-    if (m.lane() == 0) sums.clear(0);
+    if (m.lane() == 0) sums.counts[0] = {};
     m.sync_warp();
     if (own >= 0) {
       m.for_lanes(a.k, [&](int choice) {
@@ -141,7 +137,7 @@ struct ExpertTokensHome {
   // The biases and the rows from elsewhere. A lane's work.
   BRAID_HD void gather_plain(std::int64_t token) {
     const RowsCombineArgs& a = combine.a;
-    const std::byte** rows = sums.rows + sums.counts[0];
+    const std::byte** rows = sums.rows + sums.counts[0].inner;
     int count = 0;
     for (; count < a.num_biases; ++count) {
       const std::int64_t hidden = a.op.map.shape.hidden;
@@ -151,12 +147,12 @@ struct ExpertTokensHome {
       const std::int32_t rank = tables.destinations[place].rank;
       if (rank < 0) break;
       if (rank == m.rank()) {
-        sums.counts[2] = count;
+        sums.counts[0].inner_at = count;
       } else {
         rows[count++] = m.local() + combine.home_row(token, place);
       }
     }
-    sums.counts[1] = count;
+    sums.counts[0].plain = count;
   }
 };
 

@@ -50,10 +50,6 @@ __device__ inline uint4 one_sum_of(const uint4& a) {
   return {ptx::add_rn_bf16x2(a.x, 0u), ptx::add_rn_bf16x2(a.y, 0u), ptx::add_rn_bf16x2(a.z, 0u),
           ptx::add_rn_bf16x2(a.w, 0u)};
 }
-__device__ inline uint4 two_sums_of(const uint4& a, const uint4& b) {
-  return {two_pairs_sum(a.x, b.x), two_pairs_sum(a.y, b.y), two_pairs_sum(a.z, b.z),
-          two_pairs_sum(a.w, b.w)};
-}
 
 // The terms in their order, of which there are not two.
 __device__ inline LaneVectors sum_of_terms(const machine::NestedSum& sum, const LaneVectors& inner,

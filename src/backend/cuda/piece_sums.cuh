@@ -40,10 +40,7 @@ __device__ inline void sum_two(const PieceRows& rows, uint4* to) {
     load_vectors(rows.first, base, rows.count, x);
     load_vectors(rows.first + rows.stride, base, rows.count, y);
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-      x[i] = {two_pairs_sum(x[i].x, y[i].x), two_pairs_sum(x[i].y, y[i].y),
-              two_pairs_sum(x[i].z, y[i].z), two_pairs_sum(x[i].w, y[i].w)};
-    }
+    for (int i = 0; i < kVectors; ++i) x[i] = two_sums_of(x[i], y[i]);
     take_codec_nan(x);
     store_vectors(x, base, rows.count, to);
   }

@@ -141,6 +141,11 @@ __device__ inline std::uint32_t two_pairs_sum(std::uint32_t a, std::uint32_t b) 
   return ptx::add_rn_bf16x2(ptx::add_rn_bf16x2(a, b), 0u);
 }
 
+__device__ inline uint4 two_sums_of(const uint4& a, const uint4& b) {
+  return {two_pairs_sum(a.x, b.x), two_pairs_sum(a.y, b.y), two_pairs_sum(a.z, b.z),
+          two_pairs_sum(a.w, b.w)};
+}
+
 __device__ inline std::uint32_t packed(std::uint32_t low, std::uint32_t high) {
   return low | high << 16;
 }
